@@ -1,0 +1,47 @@
+//! Non-blocking sockets over the runtime, and the accept loop that servers need.
+//!
+//! | you want                                    | take                                         |
+//! |---------------------------------------------|----------------------------------------------|
+//! | to accept connections                       | [`TcpListener::bind`], then [`serve`] or [`TcpListener::accept`] |
+//! | to choose backlog, address or port reuse    | [`ListenOptions`]                            |
+//! | to connect                                  | [`TcpStream::connect`]                       |
+//! | names as addresses                          | [`resolve`]                                  |
+//! | to read and write in two tasks              | [`TcpStream::split`], [`TcpStream::into_split`] |
+//! | futures-io's traits                         | implemented by the streams and halves        |
+//!
+//! Everything here stays on the thread it was made on, like the tasks that use it.
+//!
+//! ```
+//! use net::{TcpListener, TcpStream};
+//!
+//! runtime::block_on(async {
+//!     let listener = TcpListener::bind("127.0.0.1:0").await?;
+//!     let address = listener.local_addr()?;
+//!     let echo = runtime::spawn(async move {
+//!         let (stream, _) = listener.accept().await?;
+//!         let mut buffer = [0; 64];
+//!         let count = stream.read(&mut buffer).await?;
+//!         stream.write_all(&buffer[..count]).await
+//!     });
+//!     let stream = TcpStream::connect(address).await?;
+//!     stream.write_all(b"hello").await?;
+//!     let mut answer = [0; 5];
+//!     stream.read_exact(&mut answer).await?;
+//!     assert_eq!(&answer, b"hello");
+//!     echo.await.expect("the task does not panic")
+//! })?;
+//! # Ok::<(), std::io::Error>(())
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod resolve;
+mod serve;
+mod tcp;
+
+pub use resolve::{Addresses, ToAddresses, resolve};
+pub use serve::{Excess, Limits, Listener, Served, serve};
+pub use tcp::{
+    Incoming, ListenOptions, OwnedReadHalf, OwnedWriteHalf, ReadHalf, TcpListener, TcpStream,
+    WriteHalf,
+};

@@ -1,0 +1,402 @@
+//! What does a server's accept loop have to know, beyond accepting?
+//!
+//! That errors come in three kinds, and only one of them ends a server:
+//!
+//! | kind            | such as                                     | what `serve` does                                  |
+//! |-----------------|---------------------------------------------|----------------------------------------------------|
+//! | one connection's| it was reset before we took it; a firewall  | goes on                                            |
+//! | the process's   | no descriptors, no memory                   | says so once, rests 100 ms or until one ends, goes on |
+//! | the listener's  | it is not listening; it was shut down       | returns it                                         |
+//!
+//! That there is a limit to how many connections may be open, and that those beyond it wait in the kernel's queue, or are
+//! told. That one connection's panic is not another's. And how to stop: those whom the kernel has queued are taken first
+//! (their clients believe they are connected), then the listener closes, then the connections have until the drain's
+//! deadline, then they are cancelled.
+//!
+//! The classes of errors follow the accept(2) manual; the 100 ms are trio's.
+//!
+//! Comes from: a server's main. Goes to: the listener, `runtime::spawn`, once a connection.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use futures_io::{AsyncRead, AsyncWrite};
+use runtime::{CancelToken, JoinHandle, spawn, timeout};
+
+use crate::TcpListener;
+
+/// What [`serve`] can accept from: a TCP listener, or something in memory that behaves like one.
+pub trait Listener {
+    /// A connection.
+    type Stream: AsyncRead + AsyncWrite + Unpin + 'static;
+    /// What its peer is known by.
+    type Address;
+    /// Waits for a connection. Must be cancel safe.
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Self::Address)>>;
+    /// Takes a connection that is there already.
+    ///
+    /// # Errors
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there is none.
+    fn try_accept(&self) -> io::Result<(Self::Stream, Self::Address)>;
+}
+
+impl Listener for TcpListener {
+    type Stream = crate::TcpStream;
+    type Address = std::net::SocketAddr;
+    async fn accept(&self) -> io::Result<(Self::Stream, Self::Address)> {
+        TcpListener::accept(self).await
+    }
+    fn try_accept(&self) -> io::Result<(Self::Stream, Self::Address)> {
+        TcpListener::try_accept(self)
+    }
+}
+
+/// How much a server takes on, and how it ends. The defaults: 10,000 connections, those beyond wait; no end; a drain of
+/// 10 s; trouble is told on standard error.
+#[derive(Clone)]
+pub struct Limits {
+    connections: usize,
+    excess: Excess,
+    shutdown: Option<CancelToken>,
+    drain: Duration,
+    log: Rc<dyn Fn(&str)>,
+}
+
+/// What happens to connections beyond the limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Excess {
+    /// They wait in the kernel's queue until one of the others ends.
+    Wait,
+    /// They are accepted, sent this text, and closed.
+    Refuse(String),
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            connections: 10_000,
+            excess: Excess::Wait,
+            shutdown: None,
+            drain: Duration::from_secs(10),
+            log: Rc::new(|line| eprintln!("{line}")),
+        }
+    }
+}
+
+impl Limits {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many connections may be open at the same time; at least one.
+    pub fn connections(mut self, most: usize) -> Self {
+        self.connections = most.max(1);
+        self
+    }
+
+    /// What happens to those beyond.
+    pub fn excess(mut self, excess: Excess) -> Self {
+        self.excess = excess;
+        self
+    }
+
+    /// Ends the server when the token is set.
+    pub fn shutdown(mut self, token: CancelToken) -> Self {
+        self.shutdown = Some(token);
+        self
+    }
+
+    /// How long connections may go on after that.
+    pub fn drain(mut self, time: Duration) -> Self {
+        self.drain = time;
+        self
+    }
+
+    /// Who is told, a line at a time, when the process is short of descriptors or memory.
+    pub fn log(mut self, log: impl Fn(&str) + 'static) -> Self {
+        self.log = Rc::new(log);
+        self
+    }
+}
+
+impl fmt::Debug for Limits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Limits")
+            .field("connections", &self.connections)
+            .field("excess", &self.excess)
+            .field("shutdown", &self.shutdown)
+            .field("drain", &self.drain)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a server has done in its life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Served {
+    /// Connections given to the handler.
+    pub accepted: u64,
+    /// Connections beyond the limit that were told so.
+    pub refused: u64,
+    /// Connections that failed between the kernel's queue and us.
+    pub failed: u64,
+    /// Rests taken because the process was short of descriptors or memory.
+    pub rests: u64,
+    /// Connections that were still open at the drain's deadline.
+    pub cut: u64,
+}
+
+/// Accepts connections and spawns `handler(stream, address)` for each, until the shutdown token is set or the listener
+/// fails. What a handler gives is dropped; a panic of one goes to the runtime's panic policy and concerns nobody else.
+///
+/// # Errors
+/// Those that concern the listener itself; the connections are then drained as at a shutdown.
+///
+/// # Cancel safety
+/// Dropped, it stops accepting, and the connections go on by themselves.
+///
+/// ```
+/// use net::{Limits, TcpListener, TcpStream, serve};
+///
+/// runtime::block_on(async {
+///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+///     let address = listener.local_addr()?;
+///     let stop = runtime::CancelToken::new();
+///     let limits = Limits::new().connections(100).shutdown(stop.clone());
+///     let server = runtime::spawn(serve(listener, limits, async |stream, _| {
+///         stream.write_all(b"bye\n").await
+///     }));
+///     let mut word = [0; 4];
+///     TcpStream::connect(address).await?.read_exact(&mut word).await?;
+///     stop.cancel();
+///     assert_eq!(server.await.expect("no panic")?.accepted, 1);
+///     Ok::<(), std::io::Error>(())
+/// })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub async fn serve<L, H, R>(listener: L, limits: Limits, handler: H) -> io::Result<Served>
+where
+    L: Listener + 'static,
+    L::Address: 'static,
+    H: AsyncFn(L::Stream, L::Address) -> R + 'static,
+    R: 'static,
+{
+    let handler = Rc::new(handler);
+    let open = Rc::new(Connections::default());
+    let refusing = Rc::new(Connections::default());
+    let mut served = Served::default();
+    let mut stop = pin!(async {
+        match &limits.shutdown {
+            Some(token) => token.cancelled().await,
+            None => std::future::pending().await,
+        }
+    });
+
+    let admit = |served: &mut Served, (stream, address): (L::Stream, L::Address)| {
+        if open.count() < limits.connections {
+            served.accepted += 1;
+            let handler = Rc::clone(&handler);
+            open.spawn(async move { drop(handler(stream, address).await) });
+        } else {
+            served.refused += 1;
+            if let Excess::Refuse(text) = &limits.excess
+                && refusing.count() < REFUSALS_AT_A_TIME
+            {
+                refusing.spawn(refuse(stream, text.clone()));
+            }
+        }
+    };
+
+    let result = loop {
+        if limits.excess == Excess::Wait
+            && unless(stop.as_mut(), open.fewer_than(limits.connections))
+                .await
+                .is_none()
+        {
+            break Ok(());
+        }
+        match unless(stop.as_mut(), listener.accept()).await {
+            None => break Ok(()),
+            Some(Ok(connection)) => admit(&mut served, connection),
+            Some(Err(error)) => match Trouble::of(&error) {
+                Trouble::Connection => served.failed += 1,
+                Trouble::Process => {
+                    if served.rests == 0 {
+                        (limits.log)(&format!(
+                            "cannot accept: {error}; {} connections are open, new ones wait in the kernel's queue",
+                            open.count()
+                        ));
+                    }
+                    served.rests += 1;
+                    let rest = timeout(REST, open.fewer_than(open.count()));
+                    if unless(stop.as_mut(), rest).await.is_none() {
+                        break Ok(());
+                    }
+                }
+                Trouble::Listener => break Err(error),
+            },
+        }
+    };
+
+    while let Ok(connection) = listener.try_accept() {
+        admit(&mut served, connection);
+    }
+    drop(listener);
+    if timeout(limits.drain, open.fewer_than(1)).await.is_err() {
+        served.cut = open.cancel_all().await;
+    }
+    result.map(|()| served)
+}
+
+/// How long to wait for a descriptor before trying again, if none of our own connections ends first.
+const REST: Duration = Duration::from_millis(100);
+/// How many connections may be in the course of being refused; those beyond are just closed.
+const REFUSALS_AT_A_TIME: usize = 64;
+/// How long a refused client may take to read why.
+const REFUSAL_TIME: Duration = Duration::from_secs(1);
+
+/// Whom an error of accept concerns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trouble {
+    Connection,
+    Process,
+    Listener,
+}
+
+impl Trouble {
+    fn of(error: &io::Error) -> Trouble {
+        match error.raw_os_error() {
+            // ENOSPC is epoll's: the user's limit of watched descriptors.
+            Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::ENOSPC) => {
+                Trouble::Process
+            }
+            // Linux passes errors of the network, already pending on the new connection, on to accept.
+            Some(
+                libc::ECONNABORTED
+                | libc::ECONNRESET
+                | libc::EINTR
+                | libc::EPERM
+                | libc::EPROTO
+                | libc::ENOPROTOOPT
+                | libc::ENETDOWN
+                | libc::ENETUNREACH
+                | libc::EHOSTDOWN
+                | libc::EHOSTUNREACH
+                | libc::ETIMEDOUT,
+            ) => Trouble::Connection,
+            _ => Trouble::Listener,
+        }
+    }
+}
+
+/// The tasks of the connections that are open.
+#[derive(Default)]
+struct Connections {
+    tasks: RefCell<HashMap<u64, JoinHandle<()>>>,
+    last: Cell<u64>,
+    /// The accept loop, when it waits for one to end.
+    waiting: Cell<Option<Waker>>,
+}
+
+impl Connections {
+    fn count(&self) -> usize {
+        self.tasks.borrow().len()
+    }
+
+    fn spawn(self: &Rc<Self>, connection: impl Future<Output = ()> + 'static) {
+        let number = self.last.get() + 1;
+        self.last.set(number);
+        let place = Place {
+            connections: Rc::clone(self),
+            number,
+        };
+        let task = spawn(async move {
+            let _place = place; // given up at the end, by whichever way it comes
+            connection.await;
+        });
+        self.tasks.borrow_mut().insert(number, task);
+    }
+
+    /// Waits until fewer than `limit` are open.
+    async fn fewer_than(&self, limit: usize) {
+        poll_fn(|cx| {
+            if self.count() < limit {
+                return Poll::Ready(());
+            }
+            self.waiting.set(Some(cx.waker().clone()));
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Cancels all, and waits until they are gone.
+    async fn cancel_all(&self) -> u64 {
+        let tasks = self.tasks.take();
+        let count = tasks.len() as u64;
+        for task in tasks.into_values() {
+            // That it was cancelled is what we asked for; that it panicked meanwhile concerns nobody any more.
+            let _ = task.cancel().await;
+        }
+        count
+    }
+}
+
+/// One connection's place among those that are open.
+struct Place {
+    connections: Rc<Connections>,
+    number: u64,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let task = self.connections.tasks.borrow_mut().remove(&self.number);
+        drop(task); // detaches the task we are in, so that its panic, if this is one, goes to the policy
+        if let Some(waiting) = self.connections.waiting.take() {
+            waiting.wake();
+        }
+    }
+}
+
+/// `future`, unless `stop` comes first: then `None`.
+async fn unless<F: Future>(
+    mut stop: Pin<&mut impl Future<Output = ()>>,
+    future: F,
+) -> Option<F::Output> {
+    let mut future = pin!(future);
+    poll_fn(|cx| match stop.as_mut().poll(cx) {
+        Poll::Ready(()) => Poll::Ready(None),
+        Poll::Pending => future.as_mut().poll(cx).map(Some),
+    })
+    .await
+}
+
+/// Tells a client why it is turned away, and closes in a way that lets it read that: what it has sent is read to the end,
+/// since closing with unread bytes resets the connection, which may overtake the text.
+async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, text: String) {
+    let farewell = async {
+        let mut rest = text.as_bytes();
+        while !rest.is_empty() {
+            match poll_fn(|cx| Pin::new(&mut stream).poll_write(cx, rest)).await {
+                Ok(0) | Err(_) => return,
+                Ok(count) => rest = &rest[count..],
+            }
+        }
+        if poll_fn(|cx| Pin::new(&mut stream).poll_close(cx))
+            .await
+            .is_err()
+        {
+            return;
+        }
+        let mut unread = [0; 512];
+        while let Ok(1..) = poll_fn(|cx| Pin::new(&mut stream).poll_read(cx, &mut unread)).await {}
+    };
+    // A client that takes longer has had its chance.
+    let _ = timeout(REFUSAL_TIME, farewell).await;
+}

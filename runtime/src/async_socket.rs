@@ -1,0 +1,542 @@
+//! What does a leaf future do when the kernel says "not now"?
+//!
+//! Every wait on a descriptor is the same four steps, and they stand in this file once, in [`Operation::poll`]:
+//!
+//! 1. If the source's flag says that nothing is there, park: leave the waker with the source, and return Pending.
+//! 2. Take one operation off this poll's allowance; if none is left, queue again behind the others.
+//! 3. Try. The descriptor is non-blocking, so this never waits.
+//! 4. It would have blocked: clear the flag, go to 1. Anything else is the answer.
+//!
+//! Since nothing but a finished try changes anything, every operation here is cancel safe: dropping its future before it
+//! is ready has read nothing, written nothing and accepted nobody.
+//!
+//! The talk's `AsyncSocket` wraps a socket and yields the reason of its wait to the loop; here the future hands its waker
+//! to the source, and the loop learns nothing.
+//!
+//! What it does not do: buffer, frame, loop until all is written. That is net's.
+//!
+//! Comes from: net, or anybody with a descriptor. Goes to: reactor.rs (to wait), sys/socket.rs (to try).
+
+use std::cell::Cell;
+use std::fmt;
+use std::io;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use crate::context;
+use crate::instrument::{Reason, Wait};
+use crate::reactor::{Direction, POLLER, Source, Ticket};
+use crate::sys::socket;
+
+/// Any descriptor, as something that can be awaited. `T` owns the descriptor: a std socket, an `OwnedFd`, ...
+///
+/// All methods take `&self`: any number of tasks may wait at the same time, for the same direction too (all of them are
+/// woken, the first to be polled gets what there is). It stays on the thread, and in the runtime, it was made in.
+///
+/// ```
+/// use runtime::AsyncSocket;
+/// use std::os::unix::net::UnixStream;
+///
+/// runtime::block_on(async {
+///     let (left, right) = UnixStream::pair()?;
+///     let (left, right) = (AsyncSocket::new(left)?, AsyncSocket::new(right)?);
+///     left.send(b"hello").await?;
+///     let mut buffer = [0; 16];
+///     let count = right.recv(&mut buffer).await?;
+///     assert_eq!(&buffer[..count], b"hello");
+///     Ok::<(), std::io::Error>(())
+/// })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct AsyncSocket<T: AsFd> {
+    // Before `io`, so that the kernel's list is told before the descriptor closes.
+    registration: Registration,
+    io: T,
+    kind: Kind,
+    label: Option<Label<T>>,
+}
+
+/// Keeps the source watched; its drop ends that.
+struct Registration {
+    source: Rc<Source>,
+    fd: RawFd,
+    /// The descriptor closes right after the registration ends.
+    closes: bool,
+}
+
+/// Prints what the owner of a descriptor calls it.
+type Label<T> = fn(&T, &mut fmt::Formatter<'_>) -> fmt::Result;
+
+/// What a short count on a descriptor means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A connected stream socket: fewer bytes than asked for means that there are no more just now.
+    Stream,
+    /// Anything else: a listener, a datagram socket, a pipe. Only a call that would block says that.
+    Other,
+}
+
+/// The most that [`AsyncSocket::recv_lent`] lends at a time.
+pub const LENT_BUFFER: usize = 64 * 1024;
+
+impl<T: AsFd> AsyncSocket<T> {
+    /// Takes a descriptor into the current runtime's care: makes it non-blocking, finds out what kind it is, and has the
+    /// kernel watch it.
+    ///
+    /// # Errors
+    /// Outside of a runtime; if the kernel cannot watch it (a regular file: epoll refuses those), or is out of memory.
+    pub fn new(io: T) -> io::Result<Self> {
+        socket::set_nonblocking(io.as_fd())?;
+        let kind = if socket::is_stream(io.as_fd()) {
+            Kind::Stream
+        } else {
+            Kind::Other
+        };
+        Self::register(io, kind, false)
+    }
+
+    /// As [`new`](Self::new), without its questions to the kernel, for callers who have just made the descriptor and know:
+    /// it is non-blocking, it is of this kind, and dropping `io` closes its open file (there is no duplicate of it).
+    ///
+    /// If that is not so, nothing unsafe happens, but a blocking descriptor stops the whole loop at its first wait, and a
+    /// wrong kind waits for bytes that are there already.
+    ///
+    /// # Errors
+    /// As `new`.
+    pub fn trusted(io: T, kind: Kind) -> io::Result<Self> {
+        Self::register(io, kind, true)
+    }
+
+    fn register(io: T, kind: Kind, closes: bool) -> io::Result<Self> {
+        let source = context::with(|context| context.reactor.add(io.as_fd())).ok_or_else(|| {
+            io::Error::other(
+                "AsyncSocket::new outside of a runtime: call it inside runtime::block_on(async { .. })",
+            )
+        })??;
+        let fd = io.as_fd().as_raw_fd();
+        Ok(AsyncSocket {
+            registration: Registration { source, fd, closes },
+            io,
+            kind,
+            label: None,
+        })
+    }
+
+    /// Sets what an instrument is shown for this socket, say the peer's address. Called only when somebody looks.
+    pub fn with_label(mut self, label: fn(&T, &mut fmt::Formatter<'_>) -> fmt::Result) -> Self {
+        self.label = Some(label);
+        self
+    }
+
+    /// The owner of the descriptor. Do not read or write through it except in `read_with` and `write_with`: a call that
+    /// blocks unseen is waited for in vain.
+    pub fn get_ref(&self) -> &T {
+        &self.io
+    }
+
+    /// Takes the descriptor out of the runtime's care again. It stays non-blocking.
+    pub fn into_inner(self) -> T {
+        let AsyncSocket {
+            mut registration,
+            io,
+            ..
+        } = self;
+        registration.closes = false;
+        drop(registration);
+        io
+    }
+
+    /// Receives some bytes into `buffer`: as many as there are, at least one, at most its length. Zero is the end of the
+    /// stream (or an empty buffer). For sockets; for other descriptors use [`read_with`](Self::read_with).
+    ///
+    /// # Errors
+    /// The kernel's, such as a reset connection.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, it has received nothing.
+    pub fn recv<'a>(
+        &'a self,
+        buffer: &'a mut [u8],
+    ) -> impl Future<Output = io::Result<usize>> + use<'a, T> {
+        self.read_operation(|| self.try_recv(buffer))
+    }
+
+    /// Receives up to `max` bytes (at most [`LENT_BUFFER`]) into a buffer that belongs to the thread, and lends them to
+    /// `use_bytes`. So a connection that waits holds no buffer at all. An empty slice is the end of the stream.
+    ///
+    /// # Errors, cancel safety
+    /// As [`recv`](Self::recv); `use_bytes` is called once, when there is something, or never.
+    pub fn recv_lent<'a, R: 'a>(
+        &'a self,
+        max: usize,
+        use_bytes: impl FnOnce(&[u8]) -> R + 'a,
+    ) -> impl Future<Output = io::Result<R>> + 'a {
+        let mut use_bytes = Some(use_bytes);
+        self.read_operation(move || {
+            let mut buffer = LentBuffer::borrow();
+            let max = max.min(LENT_BUFFER);
+            let count = self.try_recv(&mut buffer.bytes[..max])?;
+            let use_bytes = use_bytes
+                .take()
+                .ok_or_else(|| io::Error::other("polled after the end"))?;
+            Ok(use_bytes(&buffer.bytes[..count]))
+        })
+    }
+
+    /// Sends some of `bytes`: as many as the kernel takes now, at least one (if there is one).
+    ///
+    /// # Errors
+    /// The kernel's, such as a connection that the peer has closed. No signal is raised.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, it has sent nothing.
+    pub fn send<'a>(
+        &'a self,
+        bytes: &'a [u8],
+    ) -> impl Future<Output = io::Result<usize>> + use<'a, T> {
+        self.write_operation(|| self.try_send(bytes))
+    }
+
+    /// Waits until a read is worth a try.
+    ///
+    /// # Errors
+    /// If the socket's runtime is not the one that runs.
+    ///
+    /// # Cancel safety
+    /// It takes nothing.
+    pub fn readable(&self) -> impl Future<Output = io::Result<()>> + use<'_, T> {
+        self.read_operation(|| Ok(()))
+    }
+
+    /// Waits until a write is worth a try. Otherwise as [`readable`](Self::readable).
+    pub fn writable(&self) -> impl Future<Output = io::Result<()>> + use<'_, T> {
+        self.write_operation(|| Ok(()))
+    }
+
+    /// Calls `operation`, which reads from the descriptor without blocking, and as long as it answers
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) waits until there is something and calls it again.
+    ///
+    /// ```
+    /// use std::io::Read;
+    /// # runtime::block_on(async {
+    /// # let (left, right) = std::os::unix::net::UnixStream::pair()?;
+    /// # let right = runtime::AsyncSocket::new(right)?;
+    /// # drop(left);
+    /// let mut all = Vec::new();
+    /// right.read_with(|mut io| io.read_to_end(&mut all)).await?;
+    /// # Ok::<(), std::io::Error>(()) })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// All others that `operation` gives, unchanged.
+    ///
+    /// # Cancel safety
+    /// As good as the operation: it is called whole or not at all.
+    pub fn read_with<'a, R: 'a>(
+        &'a self,
+        mut operation: impl FnMut(&'a T) -> io::Result<R> + 'a,
+    ) -> impl Future<Output = io::Result<R>> + 'a {
+        self.read_operation(move || operation(&self.io))
+    }
+
+    /// As [`read_with`](Self::read_with), for an operation that writes.
+    pub fn write_with<'a, R: 'a>(
+        &'a self,
+        mut operation: impl FnMut(&'a T) -> io::Result<R> + 'a,
+    ) -> impl Future<Output = io::Result<R>> + 'a {
+        self.write_operation(move || operation(&self.io))
+    }
+
+    /// As [`recv`](Self::recv), without waiting.
+    ///
+    /// # Errors
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there is nothing now, and the kernel's.
+    #[inline]
+    pub fn try_recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let result = socket::recv(self.io.as_fd(), buffer);
+        if let Ok(count) = result
+            && count < buffer.len()
+            && self.kind == Kind::Stream
+        {
+            match count {
+                0 => self.registration.source.read.ended(),
+                _ => self.registration.source.read.fell_short(),
+            }
+        }
+        result
+    }
+
+    /// As [`send`](Self::send), without waiting.
+    ///
+    /// # Errors
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if the kernel takes nothing now, and the kernel's.
+    #[inline]
+    pub fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
+        let result = socket::send(self.io.as_fd(), bytes);
+        if let Ok(count) = result
+            && count < bytes.len()
+            && self.kind == Kind::Stream
+        {
+            self.registration.source.write.fell_short();
+        }
+        result
+    }
+
+    /// For `poll_*` methods of traits: [`read_with`](Self::read_with) without a future. It remembers one waker, the last;
+    /// if two tasks poll by turns, each wakes the other as it takes its place.
+    ///
+    /// # Errors
+    /// As `read_with`.
+    pub fn poll_read_with<R>(
+        &self,
+        cx: &mut Context<'_>,
+        mut operation: impl FnMut(&T) -> io::Result<R>,
+    ) -> Poll<io::Result<R>> {
+        let mut ticket = POLLER;
+        attempt(self, Side::Read, &mut ticket, cx, &mut || {
+            operation(&self.io)
+        })
+    }
+
+    /// As [`poll_read_with`](Self::poll_read_with), for an operation that writes.
+    ///
+    /// # Errors
+    /// As `write_with`.
+    pub fn poll_write_with<R>(
+        &self,
+        cx: &mut Context<'_>,
+        mut operation: impl FnMut(&T) -> io::Result<R>,
+    ) -> Poll<io::Result<R>> {
+        let mut ticket = POLLER;
+        attempt(self, Side::Write, &mut ticket, cx, &mut || {
+            operation(&self.io)
+        })
+    }
+
+    #[inline(always)]
+    fn read_operation<F>(&self, run: F) -> Operation<'_, T, F> {
+        Operation {
+            socket: self,
+            side: Side::Read,
+            ticket: 0,
+            run,
+        }
+    }
+
+    #[inline(always)]
+    fn write_operation<F>(&self, run: F) -> Operation<'_, T, F> {
+        Operation {
+            socket: self,
+            side: Side::Write,
+            ticket: 0,
+            run,
+        }
+    }
+
+    #[inline(always)]
+    fn direction(&self, side: Side) -> &Direction {
+        match side {
+            Side::Read => &self.registration.source.read,
+            Side::Write => &self.registration.source.write,
+        }
+    }
+
+    #[inline]
+    fn park(&self, side: Side, ticket: &mut Ticket, waker: &Waker) -> io::Result<()> {
+        let Registration { source, fd, .. } = &self.registration;
+        source.park(*fd, self.direction(side), ticket, waker)?;
+        if context::is_watched() {
+            self.tell_instrument(side);
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn tell_instrument(&self, side: Side) {
+        let reason = match side {
+            Side::Read => Reason::Readable,
+            Side::Write => Reason::Writable,
+        };
+        let label = self.label.map(|label| Labelled(&self.io, label));
+        let label = label.as_ref().map(|label| label as &dyn fmt::Display);
+        context::parked(&Wait {
+            reason,
+            source: Some(self.registration.fd),
+            label,
+        });
+    }
+}
+
+/// One try-or-wait, as a future.
+#[must_use = "futures do nothing until they are awaited"]
+struct Operation<'a, T: AsFd, F> {
+    socket: &'a AsyncSocket<T>,
+    side: Side,
+    /// Our name on the direction's list; zero before the first wait.
+    ticket: Ticket,
+    run: F,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Read,
+    Write,
+}
+
+// Nothing in it is ever pinned: `run` is called through `&mut`.
+impl<T: AsFd, F> Unpin for Operation<'_, T, F> {}
+
+impl<T: AsFd, R, F: FnMut() -> io::Result<R>> Future for Operation<'_, T, F> {
+    type Output = io::Result<R>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<R>> {
+        let this = self.get_mut();
+        attempt(this.socket, this.side, &mut this.ticket, cx, &mut this.run)
+    }
+}
+
+impl<T: AsFd, F> Drop for Operation<'_, T, F> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.ticket != 0 {
+            self.socket.direction(self.side).leave(self.ticket);
+        }
+    }
+}
+
+/// The four steps.
+#[inline(always)]
+fn attempt<T: AsFd, R>(
+    socket: &AsyncSocket<T>,
+    side: Side,
+    ticket: &mut Ticket,
+    cx: &mut Context<'_>,
+    run: &mut impl FnMut() -> io::Result<R>,
+) -> Poll<io::Result<R>> {
+    let direction = socket.direction(side);
+    loop {
+        if !direction.is_ready() {
+            return match socket.park(side, ticket, cx.waker()) {
+                Ok(()) => Poll::Pending,
+                Err(error) => Poll::Ready(Err(error)),
+            };
+        }
+        if !context::spend_operation() {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        match run() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => direction.would_block(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return Poll::Ready(result),
+        }
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.source.remove(self.fd, self.closes);
+    }
+}
+
+impl<T: Accept> AsyncSocket<T> {
+    /// Accepts a connection, ready to use, with its peer's address. For std's listeners.
+    ///
+    /// # Errors
+    /// The kernel's, all of them: some concern one connection only (it was reset before we came), some the process (no
+    /// descriptors left). net's `serve` tells them apart.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, it has accepted nobody.
+    pub async fn accept(&self) -> io::Result<(AsyncSocket<T::Stream>, T::Address)> {
+        let (stream, address) = self.read_with(|listener| listener.accept()).await?;
+        Ok((AsyncSocket::new(stream)?, address))
+    }
+}
+
+/// Listeners of the standard library.
+pub trait Accept: AsFd + sealed::Sealed {
+    /// What a connection is.
+    type Stream: AsFd;
+    /// What its peer is known by.
+    type Address;
+    /// One call of accept.
+    ///
+    /// # Errors
+    /// The kernel's.
+    fn accept(&self) -> io::Result<(Self::Stream, Self::Address)>;
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for std::net::TcpListener {}
+    impl Sealed for std::os::unix::net::UnixListener {}
+}
+
+impl Accept for TcpListener {
+    type Stream = TcpStream;
+    type Address = std::net::SocketAddr;
+    fn accept(&self) -> io::Result<(TcpStream, Self::Address)> {
+        TcpListener::accept(self)
+    }
+}
+
+impl Accept for UnixListener {
+    type Stream = UnixStream;
+    type Address = std::os::unix::net::SocketAddr;
+    fn accept(&self) -> io::Result<(UnixStream, Self::Address)> {
+        UnixListener::accept(self)
+    }
+}
+
+struct Labelled<'a, T>(&'a T, Label<T>);
+
+impl<T> fmt::Display for Labelled<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.1(self.0, f)
+    }
+}
+
+impl<T: AsFd> AsFd for AsyncSocket<T> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.io.as_fd()
+    }
+}
+
+impl<T: AsFd + fmt::Debug> fmt::Debug for AsyncSocket<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("AsyncSocket").field(&self.io).finish()
+    }
+}
+
+/// The thread's buffer, out of its place while it is lent. Whoever borrows inside of a borrow gets a new one, which takes
+/// the place afterwards.
+struct LentBuffer {
+    bytes: Box<[u8]>,
+}
+
+thread_local!(static LENT: Cell<Box<[u8]>> = Cell::default());
+
+impl LentBuffer {
+    fn borrow() -> Self {
+        let bytes = LENT.take();
+        if bytes.is_empty() {
+            return LentBuffer {
+                bytes: vec![0; LENT_BUFFER].into_boxed_slice(),
+            };
+        }
+        LentBuffer { bytes }
+    }
+}
+
+impl Drop for LentBuffer {
+    fn drop(&mut self) {
+        LENT.set(std::mem::take(&mut self.bytes));
+    }
+}

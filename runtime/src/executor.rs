@@ -1,0 +1,617 @@
+//! What does the loop do, all day long?
+//!
+//! It turns. One turn is five calls, in the order of the files behind them ([`Runtime::one_turn`]):
+//!
+//! ```text
+//!            ┌─► run_batch      poll what is ready                    run_queue.rs, task/
+//!            │   may_sleep      nothing ready, no mail? until when?   run_queue.rs, timer.rs
+//!   one turn │   wait           the kernel: events, bell or time      sys/
+//!            │   dispatch       wake who waits for descriptors        reactor.rs
+//!            │   fire           wake who waits for a time             timer.rs, wheel.rs
+//!            └── read_mail      wakes and calls from other threads    run_queue.rs
+//! ```
+//!
+//! Waking only puts keys into the run queue; the next turn polls them. So each turn first finishes what it found ready,
+//! then looks at the outside world. The batch is bounded, and that is the whole fairness argument: at most
+//! [`POLLS_PER_TURN`] polls, or as many as were ready when the turn began if that is more, and then descriptors, time and
+//! strangers get their say, whatever the tasks do. A turn never leaves the wait out; with work left it only does not sleep.
+//! (Why not exactly what was ready? A chain of two tasks that wake each other would pay one system call a link.)
+//!
+//! How many threads? One: the caller's. How many loops? One a runtime; a second `block_on` inside is refused, because the
+//! inner loop would stop the outer one.
+//!
+//! Order of the end, when a [`Runtime`] is dropped: the inbox closes (strangers are told so); tasks are dropped in the
+//! order of their places in the table, each under a guard against its panics, until none is left (a drop may spawn, and
+//! what it spawns is dropped unpolled); then timers; then the kernel's queue, when the last socket is gone.
+//!
+//! Comes from: the user's main. Goes to: run_queue.rs, task/, timer.rs, reactor.rs.
+
+use std::fmt;
+use std::io;
+use std::ops::ControlFlow;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
+
+use futures_task::{ArcWake, LocalFutureObj, LocalSpawn, SpawnError};
+
+use crate::context::{self, Context};
+use crate::instrument::{Instrument, TaskId};
+use crate::reactor::Reactor;
+use crate::run_queue::{Closed, Home, Key, Letter, Place, Posted, ROOT, RunQueue};
+use crate::sys::Poller;
+use crate::task::{self, JoinError, JoinHandle, Outcome, PanicPolicy};
+use crate::timer::Timers;
+
+/// How many polls a turn makes at least, if there is something to poll, before it looks at the outside world again.
+const POLLS_PER_TURN: usize = 64;
+
+/// Runs `future` to its end on a new runtime, and gives its output. Tasks it has spawned and not awaited are dropped
+/// when it returns.
+///
+/// # Panics
+/// If the kernel has no descriptors or memory for a runtime ([`Runtime::new`] gives that as an error); inside of another
+/// `block_on`; and with whatever `future` itself panics.
+///
+/// ```
+/// let answer = runtime::block_on(async { 6 * 7 });
+/// assert_eq!(answer, 42);
+/// ```
+#[track_caller]
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    refuse_nesting("runtime::block_on");
+    match Runtime::new() {
+        Ok(runtime) => runtime.block_on(future),
+        Err(error) => panic!("runtime::block_on could not make a runtime: {error}"),
+    }
+}
+
+/// Gives the loop a new task. It starts at the loop's next turn, on this thread, and runs on if the handle is dropped.
+///
+/// # Panics
+/// Outside of a runtime.
+///
+/// ```
+/// runtime::block_on(async {
+///     let doubled = runtime::spawn(async { 21 * 2 });
+///     assert_eq!(doubled.await.unwrap(), 42);
+/// });
+/// ```
+#[track_caller]
+pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
+where
+    F: Future + 'static,
+{
+    let site = Location::caller();
+    context::expect("runtime::spawn", |context| {
+        context.spawn(future, None, site)
+    })
+}
+
+/// As [`spawn`], with a name for those who watch (see [`Instrument`]).
+///
+/// # Panics
+/// Outside of a runtime.
+#[track_caller]
+pub fn spawn_named<F>(name: &str, future: F) -> JoinHandle<F::Output>
+where
+    F: Future + 'static,
+{
+    let site = Location::caller();
+    context::expect("runtime::spawn_named", |context| {
+        context.spawn(future, Some(name), site)
+    })
+}
+
+/// Lets all others that are ready run first, once.
+///
+/// ```
+/// runtime::block_on(async {
+///     let other = runtime::spawn(async {});
+///     runtime::yield_now().await;
+///     assert!(other.is_finished());
+/// });
+/// ```
+pub fn yield_now() -> impl Future<Output = ()> {
+    let mut yielded = false;
+    std::future::poll_fn(move |cx| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+}
+
+/// A loop and all that belongs to it, on one thread. Tasks that have not ended when a `block_on` returns stay, without
+/// running, until the next one.
+///
+/// ```
+/// let rt = runtime::Runtime::new()?;
+/// let task = rt.block_on(async { runtime::spawn(async { 42 }) });
+/// assert_eq!(rt.block_on(task).unwrap(), 42);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct Runtime {
+    context: Rc<Context>,
+    /// What `read_mail` empties, kept for its memory.
+    mail: std::cell::RefCell<Vec<Letter>>,
+}
+
+impl Runtime {
+    /// A runtime with the usual settings.
+    ///
+    /// # Errors
+    /// The kernel's, if it has no descriptors or memory for the runtime's two descriptors.
+    pub fn new() -> io::Result<Self> {
+        Self::builder().build()
+    }
+
+    /// A runtime with settings of its own.
+    pub fn builder() -> Builder {
+        Builder {
+            panic_policy: PanicPolicy::default(),
+            instrument: None,
+        }
+    }
+
+    /// Runs `future`, and the runtime's tasks beside it, until `future` has ended.
+    ///
+    /// # Panics
+    /// Inside of another `block_on`; with whatever `future` panics; and if the kernel refuses to wait, which it does
+    /// only to a child process made by fork() from the runtime's own.
+    #[track_caller]
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        refuse_nesting("Runtime::block_on");
+        let _entered = self.enter();
+        let mut future = pin!(future);
+        let root = Arc::new(Root {
+            place: Place::new(self.home(), TaskId::ROOT, ROOT, false),
+        });
+        let waker = futures_task::waker_ref(&root);
+        waker.wake_by_ref();
+        let mut cx = TaskContext::from_waker(&waker);
+        loop {
+            let turned = self.one_turn(None, || {
+                root.place.unqueue();
+                match future.as_mut().poll(&mut cx) {
+                    Poll::Ready(output) => ControlFlow::Break(output),
+                    Poll::Pending => ControlFlow::Continue(()),
+                }
+            });
+            match turned {
+                Ok(ControlFlow::Break(output)) => return output,
+                Ok(ControlFlow::Continue(())) => {}
+                Err(error) => panic!("the runtime cannot wait for events: {error}"),
+            }
+        }
+    }
+
+    /// One turn of the loop, for programs that have a loop of their own: polls what is ready; if nothing was, waits at
+    /// most `limit` (no time given: until something happens); wakes whom the events concern. Gives the time until the
+    /// next timer is due, if there is one, or zero if tasks are ready.
+    ///
+    /// Between turns the runtime's descriptor ([`AsFd`]) is readable when there is something to turn for; watch it with
+    /// poll, epoll or another runtime, with the returned time as the limit.
+    ///
+    /// # Errors
+    /// The kernel's; see [`block_on`](Self::block_on).
+    ///
+    /// # Panics
+    /// Inside of a `block_on`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let rt = runtime::Runtime::new()?;
+    /// let task = rt.spawn(runtime::sleep(Duration::from_millis(1)));
+    /// while !task.is_finished() {
+    ///     rt.turn(None)?;
+    /// }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn turn(&self, limit: Option<Duration>) -> io::Result<Option<Duration>> {
+        refuse_nesting("Runtime::turn");
+        let _entered = self.enter();
+        let limit = if self.queue().len() > 0 {
+            Some(Duration::ZERO)
+        } else {
+            limit
+        };
+        self.one_turn(limit, || ControlFlow::<()>::Continue(()))
+            .map(drop)?;
+        Ok(if self.queue().len() > 0 {
+            Some(Duration::ZERO)
+        } else {
+            self.context.timers.until_next()
+        })
+    }
+
+    /// As the free [`spawn`](crate::spawn), from outside of `block_on`: the task starts with the next one.
+    #[track_caller]
+    pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + 'static,
+    {
+        self.context.spawn(future, None, Location::caller())
+    }
+
+    /// What other threads may do with this runtime.
+    pub fn handle(&self) -> Handle {
+        Handle { home: self.home() }
+    }
+
+    /// How many tasks have panicked with nobody to tell.
+    pub fn unobserved_panics(&self) -> u64 {
+        self.context.unobserved_panics.get()
+    }
+
+    fn one_turn<B>(
+        &self,
+        limit: Option<Duration>,
+        root: impl FnMut() -> ControlFlow<B>,
+    ) -> io::Result<ControlFlow<B>> {
+        if let ControlFlow::Break(output) = self.run_batch(root) {
+            return Ok(ControlFlow::Break(output));
+        }
+        let limit = self.may_sleep(limit);
+        self.wait(limit)?;
+        self.dispatch();
+        self.context.timers.fire();
+        self.read_mail();
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Polls what is ready, in order, at most a batch.
+    fn run_batch<B>(&self, mut root: impl FnMut() -> ControlFlow<B>) -> ControlFlow<B> {
+        let queue = self.queue();
+        let mut left = queue.len().max(POLLS_PER_TURN);
+        while left > 0
+            && let Some(key) = queue.pop()
+        {
+            left -= 1;
+            context::refill_operations();
+            if key == ROOT {
+                self.run_root(&mut root)?;
+            } else {
+                self.run_task(queue, key);
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    #[inline]
+    fn run_task(&self, queue: &RunQueue, key: Key) {
+        let tasks = &self.context.tasks;
+        // The loop holds the task while it is polled: its poll may spawn, which moves the table.
+        let Some(task) = tasks
+            .borrow_mut()
+            .get_mut(key as usize)
+            .and_then(Option::take)
+        else {
+            return;
+        };
+        let id = task.id();
+        self.context.polled.set(id);
+        if let Some(instrument) = &queue.instrument {
+            instrument.poll_started(id);
+        }
+        let outcome = task.run();
+        if let Some(instrument) = &queue.instrument {
+            instrument.poll_ended(id, !matches!(outcome, Outcome::Waiting(_)));
+        }
+        let mut tasks = tasks.borrow_mut();
+        match outcome {
+            Outcome::Waiting(task) | Outcome::EndedButQueued(task) => {
+                if let Some(place) = tasks.get_mut(key as usize) {
+                    *place = Some(task);
+                }
+            }
+            Outcome::Ended => {
+                tasks.remove(key as usize);
+            }
+        }
+    }
+
+    fn run_root<B>(&self, root: &mut impl FnMut() -> ControlFlow<B>) -> ControlFlow<B> {
+        let instrument = self.context.instrument();
+        self.context.polled.set(TaskId::ROOT);
+        if let Some(instrument) = instrument {
+            instrument.poll_started(TaskId::ROOT);
+        }
+        let flow = root();
+        if let Some(instrument) = instrument {
+            instrument.poll_ended(TaskId::ROOT, flow.is_break());
+        }
+        flow
+    }
+
+    /// How long the wait may last: not at all if a task is ready or mail has come, else until the next timer.
+    fn may_sleep(&self, limit: Option<Duration>) -> Option<Duration> {
+        if self.queue().len() > 0 || limit == Some(Duration::ZERO) {
+            return Some(Duration::ZERO);
+        }
+        if !self.context.home.inbox().fall_asleep() {
+            return Some(Duration::ZERO);
+        }
+        match (limit, self.context.timers.until_next()) {
+            (Some(limit), Some(next)) => Some(limit.min(next)),
+            (limit, next) => limit.or(next),
+        }
+    }
+
+    fn wait(&self, limit: Option<Duration>) -> io::Result<()> {
+        if let Some(instrument) = self.context.instrument() {
+            instrument.wait_started(limit);
+        }
+        let result = self.context.reactor.wait(limit);
+        self.context.home.inbox().wake_up();
+        result
+    }
+
+    fn dispatch(&self) {
+        let count = self.context.reactor.dispatch();
+        if let Some(instrument) = self.context.instrument() {
+            instrument.wait_ended(count);
+        }
+    }
+
+    /// Does what strangers have asked for.
+    fn read_mail(&self) {
+        let mut mail = self.mail.borrow_mut();
+        self.context.home.inbox().take(&mut mail);
+        for letter in mail.drain(..) {
+            match letter {
+                Letter::Wake(task) => task.place().arrived(),
+                Letter::Call(call) => {
+                    if let Err(payload) = catch_unwind(AssertUnwindSafe(call)) {
+                        task::unobserved(TaskId::ROOT, payload);
+                    }
+                }
+            }
+        }
+    }
+
+    fn home(&self) -> Arc<Home> {
+        Arc::clone(&self.context.home)
+    }
+
+    fn queue(&self) -> &RunQueue {
+        self.context
+            .home
+            .queue()
+            .expect("a Runtime is not Send, so it is at home")
+    }
+
+    /// Makes this the runtime that code finds itself in, and the one that is awake.
+    fn enter(&self) -> impl Drop + use<> {
+        struct Running {
+            context: Rc<Context>,
+            turning_before: bool,
+            _entered: context::Entered,
+        }
+        impl Drop for Running {
+            fn drop(&mut self) {
+                self.context.reactor.set_turning(self.turning_before);
+                // From here on strangers have to ring; and if mail came meanwhile, the descriptor has to show it.
+                if !self.context.home.inbox().fall_asleep() {
+                    self.context.home.ring();
+                }
+            }
+        }
+        self.context.home.inbox().wake_up();
+        Running {
+            turning_before: self.context.reactor.set_turning(true),
+            _entered: context::enter(&self.context),
+            context: Rc::clone(&self.context),
+        }
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        let _running = self.enter();
+        let context = &self.context;
+        context.closing.set(true);
+        drop(context.home.inbox().close());
+        while let Some(task) = self.take_any_task() {
+            task.close();
+        }
+        context.timers.clear();
+        self.queue().clear();
+    }
+}
+
+impl Runtime {
+    fn take_any_task(&self) -> Option<Arc<dyn task::Runnable>> {
+        let mut tasks = self.context.tasks.borrow_mut();
+        let key = tasks.iter().next()?.0;
+        // An empty place: we are inside a poll that is unwinding out of the loop; its task ends with that.
+        tasks
+            .remove(key)
+            .or_else(|| tasks.iter_mut().find_map(|(_, place)| place.take()))
+    }
+}
+
+/// The runtime's descriptor: readable when a turn has something to do.
+impl AsFd for Runtime {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.context.reactor.as_fd()
+    }
+}
+
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runtime")
+            .field("tasks", &self.context.tasks.borrow().len())
+            .finish()
+    }
+}
+
+/// The settings of a runtime.
+#[must_use = "a Builder makes a runtime when `build` is called"]
+pub struct Builder {
+    panic_policy: PanicPolicy,
+    instrument: Option<Rc<dyn Instrument>>,
+}
+
+impl Builder {
+    /// What to do with the panic of a task that nobody can ask for it.
+    pub fn panic_policy(mut self, policy: PanicPolicy) -> Self {
+        self.panic_policy = policy;
+        self
+    }
+
+    /// Who watches.
+    pub fn instrument(mut self, instrument: Rc<dyn Instrument>) -> Self {
+        self.instrument = Some(instrument);
+        self
+    }
+
+    /// Makes the runtime.
+    ///
+    /// # Errors
+    /// As [`Runtime::new`].
+    pub fn build(self) -> io::Result<Runtime> {
+        let poller = Poller::new()?;
+        let context = Context {
+            home: Home::new(poller.bell(), self.instrument),
+            reactor: Reactor::new(poller),
+            timers: Timers::new(),
+            tasks: Default::default(),
+            spawned: Default::default(),
+            polled: TaskId::ROOT.into(),
+            closing: Default::default(),
+            panic_policy: self.panic_policy,
+            unobserved_panics: Default::default(),
+        };
+        Ok(Runtime {
+            context: Rc::new(context),
+            mail: Default::default(),
+        })
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("panic_policy", &self.panic_policy)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A runtime as other threads see it: they can send it work, and that is all. `Send`, `Sync` and cheap to clone; does not
+/// keep the runtime alive.
+///
+/// ```
+/// runtime::block_on(async {
+///     let handle = runtime::Handle::current();
+///     let thread = std::thread::spawn(move || handle.post(|| println!("at home")));
+///     thread.join().unwrap()
+/// })?;
+/// # Ok::<(), runtime::Gone>(())
+/// ```
+#[derive(Clone)]
+pub struct Handle {
+    pub(crate) home: Arc<Home>,
+}
+
+impl Handle {
+    /// The runtime this code runs in.
+    ///
+    /// # Panics
+    /// Outside of a runtime.
+    #[track_caller]
+    pub fn current() -> Handle {
+        context::expect("Handle::current", |context| Handle {
+            home: Arc::clone(&context.home),
+        })
+    }
+
+    /// The runtime this code runs in, if there is one.
+    pub fn try_current() -> Option<Handle> {
+        context::with(|context| Handle {
+            home: Arc::clone(&context.home),
+        })
+    }
+
+    /// Has the runtime call `f` on its own thread, soon, between two polls. `f` may spawn; it must not block. A panic of
+    /// it goes to the runtime's [`PanicPolicy`].
+    ///
+    /// # Errors
+    /// [`Gone`], if the runtime has ended. (One that ends before it has read the letter drops `f` uncalled.)
+    pub fn post(&self, f: impl FnOnce() + Send + 'static) -> Result<(), Gone> {
+        self.home
+            .post(Letter::Call(Box::new(f)))
+            .map_err(|Closed| Gone)
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").finish_non_exhaustive()
+    }
+}
+
+/// For code that is generic over executors. At home only.
+impl LocalSpawn for Handle {
+    #[track_caller]
+    fn spawn_local_obj(&self, future: LocalFutureObj<'static, ()>) -> Result<(), SpawnError> {
+        let site = Location::caller();
+        context::with(|context| {
+            let at_home = Arc::ptr_eq(&context.home, &self.home) && !context.closing.get();
+            at_home.then(|| drop(context.spawn(future, None, site)))
+        })
+        .flatten()
+        .ok_or_else(SpawnError::shutdown)
+    }
+}
+
+/// The runtime that was to do this has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gone;
+
+impl fmt::Display for Gone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the runtime has ended")
+    }
+}
+
+impl std::error::Error for Gone {}
+
+/// A task whose runtime has ended was cancelled by that.
+impl From<Gone> for JoinError {
+    fn from(_: Gone) -> Self {
+        JoinError::cancelled()
+    }
+}
+
+/// The future given to `block_on`, as its wakers see it.
+struct Root {
+    place: Place,
+}
+
+impl ArcWake for Root {
+    fn wake_by_ref(root: &Arc<Self>) {
+        root.place.wake(|| Arc::clone(root) as Arc<dyn Posted>);
+    }
+}
+
+impl Posted for Root {
+    fn place(&self) -> &Place {
+        &self.place
+    }
+}
+
+#[track_caller]
+fn refuse_nesting(who: &str) {
+    assert!(
+        !context::is_entered(),
+        "{who} was called inside of a block_on on the same thread: the inner loop would stop the outer one. \
+         Use .await here, or spawn; for blocking code use unblock, or a thread of its own"
+    );
+}

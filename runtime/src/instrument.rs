@@ -1,0 +1,112 @@
+//! How can somebody watch the loop work, without the loop paying for it when nobody does?
+//!
+//! An [`Instrument`] is told what happens: a task is spawned, polled, parks, is woken, ends; the loop sleeps and wakes; a
+//! job goes to the pool. Each hook has an empty default. The loop tests one `Option` where a hook stands and otherwise
+//! keeps no names, no sites and no counters: a side table of that kind belongs to the instrument.
+//!
+//! The rule: a hook only looks. It runs inside the loop, at places where the runtime's own state is consistent; it may
+//! read the clock, count, and write to memory of its own. It must not block, and a panic in it ends `block_on`.
+//!
+//! The idea of hooks around every step is trio's (its Instrument interface).
+//!
+//! Comes from: run_queue.rs, executor.rs, async_socket.rs, timer.rs, task/. Goes to: whoever watches.
+
+use std::fmt;
+use std::panic::Location;
+use std::time::Duration;
+
+/// Watches one runtime; set by [`Builder::instrument`](crate::Builder::instrument). All hooks do nothing by default.
+///
+/// ```
+/// use std::{cell::Cell, rc::Rc};
+///
+/// #[derive(Default)]
+/// struct Polls(Cell<u32>);
+/// impl runtime::Instrument for Polls {
+///     fn poll_started(&self, _: runtime::TaskId) {
+///         self.0.set(self.0.get() + 1);
+///     }
+/// }
+///
+/// let polls = Rc::new(Polls::default());
+/// let rt = runtime::Runtime::builder().instrument(polls.clone()).build()?;
+/// rt.block_on(async { runtime::yield_now().await });
+/// assert_eq!(polls.0.get(), 2);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub trait Instrument {
+    /// A task was spawned at `site`, perhaps with a name.
+    fn spawned(&self, task: TaskId, name: Option<&str>, site: &'static Location<'static>) {
+        let _ = (task, name, site);
+    }
+    /// The loop is about to poll the task.
+    fn poll_started(&self, task: TaskId) {
+        let _ = task;
+    }
+    /// The poll has returned; `ended` says that the task is over.
+    fn poll_ended(&self, task: TaskId, ended: bool) {
+        let _ = (task, ended);
+    }
+    /// The task, inside its poll, has arranged to be woken by this. One poll may park on several things.
+    fn parked(&self, task: TaskId, on: &Wait<'_>) {
+        let _ = (task, on);
+    }
+    /// The task's waker was called; `from_abroad` by another thread.
+    fn woken(&self, task: TaskId, from_abroad: bool) {
+        let _ = (task, from_abroad);
+    }
+    /// The loop asks the kernel for events and sleeps at most `limit` (`None`: until something happens).
+    fn wait_started(&self, limit: Option<Duration>) {
+        let _ = limit;
+    }
+    /// The kernel has answered with this many events.
+    fn wait_ended(&self, events: usize) {
+        let _ = events;
+    }
+    /// The task has given a job to the pool.
+    fn job_submitted(&self, task: TaskId) {
+        let _ = task;
+    }
+}
+
+/// What a task waits for.
+pub struct Wait<'a> {
+    /// Which kind of event will wake it.
+    pub reason: Reason,
+    /// The raw number of the descriptor, if it waits for one.
+    pub source: Option<i32>,
+    /// What the owner of the descriptor calls it, say a peer's address; made only if it is printed.
+    pub label: Option<&'a dyn fmt::Display>,
+}
+
+/// The kinds of event a task can wait for in this crate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reason {
+    /// A descriptor to have something to read or accept.
+    Readable,
+    /// A descriptor to take bytes.
+    Writable,
+    /// A time.
+    Timer,
+    /// The end of another task.
+    Join,
+}
+
+/// The number of a task, unique within its runtime and never given twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TaskId(pub(crate) u64);
+
+impl TaskId {
+    /// The future given to `block_on`.
+    pub const ROOT: TaskId = TaskId(0);
+}
+
+impl fmt::Display for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            TaskId::ROOT => f.write_str("root"),
+            TaskId(number) => number.fmt(f),
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! An async runtime written from nothing on epoll and kqueue, small enough to read in one evening.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! runtime::block_on(async {
+//!     let slow = runtime::spawn(async {
+//!         runtime::sleep(Duration::from_millis(20)).await;
+//!         "slow"
+//!     });
+//!     let fast = runtime::spawn(async { "fast" });
+//!     assert_eq!((fast.await?, slow.await?), ("fast", "slow"));
+//!     Ok::<(), runtime::JoinError>(())
+//! })?;
+//! # Ok::<(), runtime::JoinError>(())
+//! ```
+//!
+//! One runtime a thread, and everything on it stays there: tasks need not be `Send`. No work is stolen, no thread is
+//! started behind your back (the pool's are, when you call [`unblock`]), and there is no global reactor. Several threads
+//! are several runtimes ([`workers`]); what crosses between them goes through a [`Handle`].
+//!
+//! # What crosses threads
+//!
+//! | type                                           | `Send` | `Sync` | `Unpin` | why                                           |
+//! |------------------------------------------------|--------|--------|---------|-----------------------------------------------|
+//! | [`Handle`], [`CancelToken`]                    | yes    | yes    | yes     | made for it                                   |
+//! | [`RemoteHandle<T>`]                            | `T: Send` | `T: Send` | yes | its result comes from another thread          |
+//! | [`Sleep`], [`Interval`]                        | yes    | yes    | yes     | a number and a key; hyper asks for it         |
+//! | `timeout`'s future                             | as its future | as its future | no |                                         |
+//! | [`Unblock<T>`]                                 | `T: Send` | `T: Send` | yes | its result comes from another thread          |
+//! | [`JoinError`], [`Elapsed`], [`Gone`]           | yes    | yes    | yes     | errors travel                                 |
+//! | [`Runtime`], [`JoinHandle`], [`AsyncSocket`], [`Signals`] | no | no | yes  | they touch the loop without locks             |
+//!
+//! # In which order to read
+//!
+//! `executor.rs` first: one turn of the loop is five calls, and they are the table of contents. Then once round the
+//! circle: `task/` (what is polled), `async_socket.rs` (what a leaf does when it must wait), `reactor.rs` (who is woken),
+//! `sys/epoll.rs` (the sleep), `run_queue.rs` (the way back, and the strangers' door), `wheel.rs` and `timer.rs` (the other
+//! reason to wake). What stands in `outer/` is built on these as any user could build it.
+
+#![deny(unsafe_code)]
+
+// The core, from the bottom up. A file uses only those above its own line.
+mod instrument;
+mod sync;
+#[allow(unsafe_code)]
+mod sys;
+mod wheel;
+
+mod reactor;
+mod run_queue;
+
+mod context;
+mod task;
+mod timer;
+
+mod async_socket;
+mod executor;
+
+// Around the core.
+mod outer;
+
+pub use async_socket::{Accept, AsyncSocket, Kind, LENT_BUFFER};
+pub use executor::{Builder, Gone, Handle, Runtime, block_on, spawn, spawn_named, yield_now};
+pub use instrument::{Instrument, Reason, TaskId, Wait};
+pub use outer::cancel_token::{CancelToken, Cancelled};
+pub use outer::pool::{Job, PoolStats, Unblock, UnblockError, pool_stats, unblock, unblock_with};
+pub use outer::remote::RemoteHandle;
+pub use outer::signals::{Signal, Signals, ctrl_c, signals};
+pub use outer::workers::{Workers, workers};
+pub use task::{JoinError, JoinHandle, PanicPolicy};
+pub use timer::{
+    Elapsed, Interval, MissedTicks, Sleep, interval, sleep, sleep_until, timeout, timeout_at,
+};
+
+/// Makes an async function the program's `main`.
+///
+/// ```
+/// runtime::main! {
+///     async fn main() {
+///         runtime::yield_now().await;
+///     }
+/// }
+/// ```
+#[macro_export]
+macro_rules! main {
+    ($(#[$meta:meta])* async fn main() $(-> $output:ty)? $body:block) => {
+        $(#[$meta])*
+        fn main() $(-> $output)? {
+            $crate::block_on(async $body)
+        }
+    };
+}
+
+/// Makes an async function a test.
+///
+/// ```
+/// runtime::test! {
+///     async fn a_yield_comes_back() {
+///         runtime::yield_now().await;
+///     }
+/// }
+/// ```
+#[macro_export]
+macro_rules! test {
+    ($($(#[$meta:meta])* async fn $name:ident() $(-> $output:ty)? $body:block)*) => {
+        $(
+            #[test]
+            $(#[$meta])*
+            fn $name() $(-> $output)? {
+                $crate::block_on(async $body)
+            }
+        )*
+    };
+}

@@ -1,0 +1,12 @@
+//! The rooms around the core.
+//!
+//! What stands here is built on the core's public surface, as any user could build it, and on `sys::os` where the
+//! operating system must be asked for something; a test checks that no other door is used.
+//!
+//! Comes from: the core. Goes to: lib.rs, which shows it to the world.
+
+pub(crate) mod cancel_token;
+pub(crate) mod pool;
+pub(crate) mod remote;
+pub(crate) mod signals;
+pub(crate) mod workers;

@@ -1,0 +1,175 @@
+//! How does another thread spawn a task, and get its result?
+//!
+//! The future may not be `Send`, so it cannot be made abroad and carried home. What travels is a closure: it is posted,
+//! called on the home thread, makes the future there, and spawns it. The result comes back through a [`Slot`] that both
+//! sides hold: a value, or the waker of whoever waits for it, under a lock that is held for a few instructions.
+//!
+//! If the runtime ends before the task does, the sender's half is dropped with the task (or with the unread letter), and
+//! the waiting side is told that the task was cancelled. So nobody waits for ever.
+//!
+//! Comes from: any thread. Goes to: executor.rs (`Handle::post`, `spawn`).
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use crate::{Gone, Handle, JoinError, JoinHandle, spawn};
+
+impl Handle {
+    /// Has the runtime call `make` at home and run the future it gives as a task.
+    ///
+    /// # Errors
+    /// [`Gone`], if the runtime has ended.
+    ///
+    /// ```
+    /// let (tell, told) = std::sync::mpsc::channel();
+    /// let thread = std::thread::spawn(move || {
+    ///     runtime::block_on(async {
+    ///         tell.send(runtime::Handle::current()).unwrap();
+    ///         runtime::sleep(std::time::Duration::from_millis(50)).await;
+    ///     })
+    /// });
+    /// let handle = told.recv().unwrap();
+    /// let answer = handle.spawn(|| async { 6 * 7 })?;
+    /// assert_eq!(runtime::block_on(answer).unwrap(), 42);
+    /// # thread.join().unwrap();
+    /// # Ok::<(), runtime::Gone>(())
+    /// ```
+    pub fn spawn<M, F>(&self, make: M) -> Result<RemoteHandle<F::Output>, Gone>
+    where
+        M: FnOnce() -> F + Send + 'static,
+        F: Future + 'static,
+        F::Output: Send + 'static,
+    {
+        let slot = Arc::new(Slot(Mutex::new(State {
+            result: None,
+            waiting: None,
+            stopped: false,
+            watcher: None,
+        })));
+        let sender = Sender {
+            slot: Arc::clone(&slot),
+            sent: false,
+        };
+        self.post(move || drop(spawn(forward(spawn(make()), sender))))?;
+        Ok(RemoteHandle { slot })
+    }
+}
+
+/// Awaits the task, or the wish to stop it, and sends the result abroad.
+async fn forward<T: Send>(mut task: JoinHandle<T>, sender: Sender<T>) {
+    let result = std::future::poll_fn(|cx| {
+        if sender.is_stopped(cx.waker()) {
+            task.abort();
+        }
+        Pin::new(&mut task).poll(cx)
+    })
+    .await;
+    sender.send(result);
+}
+
+/// The right to the result of a task that runs on another thread's runtime. `Send`; can be awaited anywhere. Dropping it
+/// detaches the task.
+///
+/// # Cancel safety
+/// Awaiting by `&mut handle` and dropping that future loses nothing.
+pub struct RemoteHandle<T> {
+    slot: Arc<Slot<T>>,
+}
+
+impl<T> RemoteHandle<T> {
+    /// Asks the home thread to stop the task. Await the handle to know that it has: the answer is the output if the task
+    /// was quicker, else a [`JoinError`] that says it was cancelled.
+    pub fn abort(&self) {
+        let mut state = self.slot.lock();
+        state.stopped = true;
+        let watcher = state.watcher.take();
+        drop(state);
+        if let Some(watcher) = watcher {
+            watcher.wake();
+        }
+    }
+}
+
+impl<T> Future for RemoteHandle<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.slot.lock();
+        if let Some(result) = state.result.take() {
+            return Poll::Ready(result);
+        }
+        let replaced = state.waiting.replace(cx.waker().clone());
+        drop(state);
+        drop(replaced);
+        Poll::Pending
+    }
+}
+
+impl<T> fmt::Debug for RemoteHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RemoteHandle").finish_non_exhaustive()
+    }
+}
+
+/// What both threads hold. No waker is called and no value dropped under its lock.
+struct Slot<T>(Mutex<State<T>>);
+
+struct State<T> {
+    result: Option<Result<T, JoinError>>,
+    /// Who awaits the result.
+    waiting: Option<Waker>,
+    /// The task is to be stopped.
+    stopped: bool,
+    /// Who, at home, wants to know that.
+    watcher: Option<Waker>,
+}
+
+impl<T> Slot<T> {
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn complete(&self, result: Result<T, JoinError>) {
+        let mut state = self.lock();
+        state.result = Some(result);
+        let waiting = state.waiting.take();
+        drop(state);
+        if let Some(waiting) = waiting {
+            waiting.wake();
+        }
+    }
+}
+
+/// The home thread's half. Dropped without a result (the runtime has ended), it tells the other half so.
+struct Sender<T> {
+    slot: Arc<Slot<T>>,
+    sent: bool,
+}
+
+impl<T> Sender<T> {
+    fn send(mut self, result: Result<T, JoinError>) {
+        self.sent = true;
+        self.slot.complete(result);
+    }
+
+    fn is_stopped(&self, watcher: &Waker) -> bool {
+        let mut state = self.slot.lock();
+        let replaced = state.watcher.replace(watcher.clone());
+        let stopped = state.stopped;
+        drop(state);
+        drop(replaced);
+        stopped
+    }
+}
+
+impl<T> Drop for Sender<T> {
+    fn drop(&mut self) {
+        let watcher = self.slot.lock().watcher.take();
+        drop(watcher);
+        if !self.sent {
+            self.slot.complete(Err(JoinError::from(Gone)));
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! How does one use all cores? With a runtime on each.
+//!
+//! [`workers`] starts threads that have nothing in common: each makes a runtime of its own and runs the same start
+//! function on it. Work is not moved between them. For a server that means a listener a thread on the same port; on Linux
+//! the kernel deals connections out among listeners that share a port (`SO_REUSEPORT`). On other systems it does not, and
+//! one of the threads has to accept and hand connections on through a [`Handle`].
+//!
+//! Comes from: main. Goes to: executor.rs, once a thread.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread;
+
+use crate::{Handle, Runtime};
+
+/// Starts `count` threads, each with a runtime of its own on which `start(index)` runs to its end.
+///
+/// # Errors
+/// If a thread or a runtime cannot be made. Those that were made already are told by the drop of nothing: they run on,
+/// so a caller who gives up should end the process or have them listen to a token.
+///
+/// ```
+/// let workers = runtime::workers(2, |index| async move { index * 10 })?;
+/// assert_eq!(workers.join().into_iter().map(Result::unwrap).collect::<Vec<_>>(), [0, 10]);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn workers<S, F>(count: usize, start: S) -> io::Result<Workers<F::Output>>
+where
+    S: Fn(usize) -> F + Send + Sync + 'static,
+    F: Future,
+    F::Output: Send + 'static,
+{
+    let start = Arc::new(start);
+    let mut workers = Workers {
+        threads: Vec::new(),
+        handles: Vec::new(),
+    };
+    for index in 0..count {
+        let start = Arc::clone(&start);
+        let (ready, is_ready) = mpsc::channel();
+        let thread = thread::Builder::new()
+            .name(format!("worker-{index}"))
+            .spawn(move || {
+                let runtime = Runtime::new();
+                let told = match &runtime {
+                    Ok(runtime) => Ok(runtime.handle()),
+                    Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+                };
+                // The other side waits for just this, so it is there.
+                let _ = ready.send(told);
+                runtime.ok().map(|runtime| runtime.block_on(start(index)))
+            })?;
+        let handle = is_ready.recv().map_err(io::Error::other)??;
+        workers.handles.push(handle);
+        workers.threads.push(thread);
+    }
+    Ok(workers)
+}
+
+/// Threads started by [`workers`]. Dropping it leaves them running.
+pub struct Workers<T> {
+    threads: Vec<thread::JoinHandle<Option<T>>>,
+    handles: Vec<Handle>,
+}
+
+impl<T> Workers<T> {
+    /// What can be sent to each of them.
+    pub fn handles(&self) -> &[Handle] {
+        &self.handles
+    }
+
+    /// Waits, blocking, until all have ended, and gives their outputs in the order of their numbers. An error is the
+    /// payload of a panic that ended a worker.
+    pub fn join(self) -> Vec<thread::Result<T>> {
+        self.threads
+            .into_iter()
+            .map(|thread| {
+                thread
+                    .join()
+                    .map(|output| output.expect("a worker without a runtime is not listed"))
+            })
+            .collect()
+    }
+}
+
+impl<T> fmt::Debug for Workers<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Workers")
+            .field("threads", &self.threads.len())
+            .finish()
+    }
+}

@@ -1,0 +1,439 @@
+//! Who is ready to run, and how does a wake from any thread get into that list?
+//!
+//! A [`Home`] is what a runtime shows to everybody who may wake one of its tasks. It has two doors:
+//!
+//! - **The run queue**, for the home thread itself: keys of tasks in the order they became ready. No lock and no atomic
+//!   read-modify-write; [`AtHome`] hands it to its own thread only, and that same test tells friend from stranger.
+//! - **The inbox**, for strangers: a list under a lock, and one word that says whether there is mail and whether the
+//!   owner sleeps. Whoever puts the first letter in front of a sleeping owner rings the bell; nobody else does.
+//!
+//! A task stands in the run queue at most once. Its [`Place`] remembers that in two marks: `queued`, which the home
+//! thread alone reads and writes, and `posted`, which strangers race for.
+//!
+//! # The handshake of sleep and mail (both halves are in this file; the models at its end run through them)
+//!
+//! ```text
+//!   the owner, about to sleep                    a stranger with a letter
+//!   1 fall_asleep: word 0 -> ASLEEP, or          1 post: put the letter into the list, under its lock
+//!     fail if MAIL is set: do not sleep          2 word |= MAIL; was it exactly ASLEEP? then ring
+//!   2 wait in the kernel
+//!   3 wake_up: word -> 0; was MAIL set? -> take
+//! ```
+//!
+//! One word, changed by read-modify-write only, so all changes stand in one order: either the stranger's MAIL comes
+//! before the owner's 1, which then fails, or after it, and then the stranger has seen ASLEEP and rings. A ring before
+//! the wait is kept by the kernel until the wait. While the owner is awake nobody rings: strangers see ASLEEP missing.
+//!
+//! # The handshake of `posted`
+//!
+//! ```text
+//!   a stranger wakes a task                      the owner reads its mail
+//!   1 writes what the task waits for             1 posted -> false
+//!   2 posted -> true; was it true? done          2 queues the task, which will look for what it waits for
+//!   3 posts the task
+//! ```
+//!
+//! Both swaps are acquire-release. A stranger who finds `posted` true relies on a letter still unread: the owner's swap
+//! comes later in the order of that word, so it sees what the stranger wrote, and so does the poll that follows.
+//!
+//! Comes from: wakers (task/, executor.rs), Handle. Goes to: executor.rs, which takes batches from both doors.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::instrument::{Instrument, TaskId};
+use crate::sync::{AtomicBool, AtomicU8, Mutex, Ordering, lock};
+use crate::sys::{AtHome, Bell};
+
+/// The runtime as its wakers see it. Shared by everything that may wake one of its tasks, on any thread, for as long as
+/// such a waker lives; an ended runtime leaves an empty shell with a closed inbox.
+pub(crate) struct Home {
+    queue: AtHome<RunQueue>,
+    inbox: Inbox<Letter>,
+    bell: Bell,
+}
+
+/// Where a task stands in its table: what the run queue holds.
+pub(crate) type Key = u32;
+
+/// The key of the future given to `block_on`, which is not in the table.
+pub(crate) const ROOT: Key = Key::MAX;
+
+/// What strangers may send.
+pub(crate) enum Letter {
+    /// This task may go on.
+    Wake(Arc<dyn Posted>),
+    /// Do this at home.
+    Call(Box<dyn FnOnce() + Send>),
+}
+
+/// A task, as far as a letter needs to know it.
+pub(crate) trait Posted: Send + Sync {
+    fn place(&self) -> &Place;
+}
+
+/// The home thread's own part.
+pub(crate) struct RunQueue {
+    ready: RefCell<VecDeque<Key>>,
+    pub(crate) instrument: Option<Rc<dyn Instrument>>,
+}
+
+/// The runtime has ended; what was sent is returned in it or dropped.
+#[derive(Debug)]
+pub(crate) struct Closed;
+
+impl Home {
+    pub(crate) fn new(bell: Bell, instrument: Option<Rc<dyn Instrument>>) -> Arc<Self> {
+        let queue = RunQueue {
+            ready: RefCell::default(),
+            instrument,
+        };
+        Arc::new(Home {
+            queue: AtHome::new(queue),
+            inbox: Inbox::new(),
+            bell,
+        })
+    }
+
+    /// The run queue, on the home thread; `None` for strangers.
+    #[inline(always)]
+    pub(crate) fn queue(&self) -> Option<&RunQueue> {
+        self.queue.get()
+    }
+
+    /// Sends a letter from anywhere, and ends the owner's sleep if it is asleep.
+    pub(crate) fn post(&self, letter: Letter) -> Result<(), Closed> {
+        if self.inbox.post(letter)? {
+            self.bell.ring();
+        }
+        Ok(())
+    }
+
+    /// Rings although there may be no mail: for an owner who hands its loop to somebody else with work left.
+    pub(crate) fn ring(&self) {
+        self.bell.ring();
+    }
+
+    pub(crate) fn inbox(&self) -> &Inbox<Letter> {
+        &self.inbox
+    }
+}
+
+impl RunQueue {
+    #[inline]
+    pub(crate) fn push(&self, key: Key) {
+        self.ready.borrow_mut().push_back(key);
+    }
+
+    #[inline]
+    pub(crate) fn pop(&self) -> Option<Key> {
+        self.ready.borrow_mut().pop_front()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.ready.borrow().len()
+    }
+
+    /// Gives back the memory: the home may live on in somebody's waker, and its last holder may be a stranger.
+    pub(crate) fn clear(&self) {
+        self.ready.take();
+    }
+}
+
+/// A task's place: which home, which key, and whether it is on its way to be run.
+///
+/// | mark     | set by                        | cleared by                          | what it prevents                     |
+/// |----------|-------------------------------|-------------------------------------|--------------------------------------|
+/// | `queued` | a wake at home; for good when the task has ended | the loop, just before the poll | two entries in the run queue; an entry for a dead task |
+/// | `posted` | the first stranger to wake    | the owner, reading the letter       | two letters in the inbox             |
+pub(crate) struct Place {
+    home: Arc<Home>,
+    pub(crate) id: TaskId,
+    pub(crate) key: Key,
+    /// Read and written by the home thread alone, so plain loads and stores (`Relaxed`) are enough.
+    queued: AtomicBool,
+    posted: AtomicBool,
+}
+
+impl Place {
+    /// `queued`: the caller puts the key into the run queue itself.
+    pub(crate) fn new(home: Arc<Home>, id: TaskId, key: Key, queued: bool) -> Self {
+        Place {
+            home,
+            id,
+            key,
+            queued: AtomicBool::new(queued),
+            posted: AtomicBool::new(false),
+        }
+    }
+
+    /// A waker was called, on whichever thread. `letter` makes what a stranger has to send.
+    #[inline(always)]
+    pub(crate) fn wake(&self, letter: impl FnOnce() -> Arc<dyn Posted>) {
+        match self.home.queue() {
+            Some(queue) => self.enqueue(queue, false),
+            None => self.post(letter),
+        }
+    }
+
+    /// The letter a stranger sent has come.
+    pub(crate) fn arrived(&self) {
+        self.posted.swap(false, Ordering::AcqRel);
+        if let Some(queue) = self.home.queue() {
+            self.enqueue(queue, true);
+        }
+    }
+
+    /// The loop is about to poll: from here on a wake counts again.
+    #[inline]
+    pub(crate) fn unqueue(&self) {
+        self.queued.store(false, Ordering::Relaxed);
+    }
+
+    /// The task has ended: no wake queues it again. Says whether it still stands in the queue.
+    pub(crate) fn retire(&self) -> bool {
+        let queued = self.queued.load(Ordering::Relaxed);
+        self.queued.store(true, Ordering::Relaxed);
+        queued
+    }
+
+    #[inline(always)]
+    fn enqueue(&self, queue: &RunQueue, from_abroad: bool) {
+        if !self.queued.load(Ordering::Relaxed) {
+            self.queued.store(true, Ordering::Relaxed);
+            queue.push(self.key);
+        }
+        if let Some(instrument) = &queue.instrument {
+            instrument.woken(self.id, from_abroad);
+        }
+    }
+
+    #[cold]
+    fn post(&self, letter: impl FnOnce() -> Arc<dyn Posted>) {
+        if !self.posted.swap(true, Ordering::AcqRel) {
+            // A home that has ended needs no wakes.
+            let _ = self.home.post(Letter::Wake(letter()));
+        }
+    }
+}
+
+/// There is mail.
+const MAIL: u8 = 1;
+/// The owner sleeps, or has handed its loop to somebody else: the first letter has to ring.
+const ASLEEP: u8 = 2;
+
+/// A list that any thread may add to and one thread empties, with the word that decides who rings.
+pub(crate) struct Inbox<T> {
+    /// MAIL and ASLEEP; see the head of this file.
+    word: AtomicU8,
+    /// `None` once closed.
+    letters: Mutex<Option<Vec<T>>>,
+}
+
+impl<T> Inbox<T> {
+    /// Born asleep: a letter that comes before the first turn rings, and the kernel keeps the ring.
+    pub(crate) fn new() -> Self {
+        Inbox {
+            word: AtomicU8::new(ASLEEP),
+            letters: Mutex::new(Some(Vec::new())),
+        }
+    }
+
+    /// Adds a letter. `Ok(true)`: the owner sleeps, and it is the caller who has to ring.
+    pub(crate) fn post(&self, letter: T) -> Result<bool, Closed> {
+        match &mut *lock(&self.letters) {
+            Some(letters) => letters.push(letter),
+            None => return Err(Closed),
+        }
+        Ok(self.word.fetch_or(MAIL, Ordering::AcqRel) == ASLEEP)
+    }
+
+    /// The owner wants to sleep. `false`: there is mail, so it must not.
+    pub(crate) fn fall_asleep(&self) -> bool {
+        self.word
+            .compare_exchange(0, ASLEEP, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
+    }
+
+    /// The owner is awake, whatever it was before; letters no longer ring. Keeps MAIL as it is.
+    pub(crate) fn wake_up(&self) {
+        // The owner alone sets ASLEEP, so it may look before it pays for the write.
+        if self.word.load(Ordering::Relaxed) & ASLEEP != 0 {
+            self.word.fetch_and(!ASLEEP, Ordering::AcqRel);
+        }
+    }
+
+    /// Swaps the letters that have come into `taken`, which is empty. A look at the word first: no mail, no lock.
+    pub(crate) fn take(&self, taken: &mut Vec<T>) {
+        if self.word.load(Ordering::Relaxed) & MAIL == 0 {
+            return;
+        }
+        // First the mark, then the letters: a letter that comes between the two is taken now and leaves a mark for
+        // nothing. The other way round it would be left without a mark.
+        self.word.fetch_and(!MAIL, Ordering::AcqRel);
+        if let Some(letters) = &mut *lock(&self.letters) {
+            std::mem::swap(letters, taken);
+        }
+    }
+
+    /// No more letters: whoever posts from now on is told so. Returns those not read.
+    pub(crate) fn close(&self) -> Vec<T> {
+        lock(&self.letters).take().unwrap_or_default()
+    }
+}
+
+/// The models: loom runs each through every order in which the threads' steps can fall.
+/// `RUSTFLAGS="--cfg ground_loom" cargo test -p runtime --release --lib model`
+#[cfg(all(test, ground_loom))]
+mod model {
+    use super::Inbox;
+    use crate::sync::{AtomicBool, Mutex, Ordering};
+    use loom::sync::{Arc, Condvar};
+    use loom::thread;
+
+    /// The kernel's part: an eventfd that keeps a ring until the next wait. A lost wake-up shows as a deadlock, which
+    /// loom reports.
+    struct Eventfd {
+        rung: Mutex<bool>,
+        changed: Condvar,
+    }
+
+    impl Eventfd {
+        fn new() -> Arc<Self> {
+            Arc::new(Eventfd {
+                rung: Mutex::new(false),
+                changed: Condvar::new(),
+            })
+        }
+        fn ring(&self) {
+            *self.rung.lock().unwrap() = true;
+            self.changed.notify_one();
+        }
+        fn wait(&self) {
+            let mut rung = self.rung.lock().unwrap();
+            while !*rung {
+                rung = self.changed.wait(rung).unwrap();
+            }
+            *rung = false;
+        }
+    }
+
+    /// The owner's loop until `count` letters are read: what executor.rs does in a turn, without tasks and sockets.
+    fn read_letters(inbox: &Inbox<u32>, bell: &Eventfd, count: usize) -> Vec<u32> {
+        let (mut read, mut taken) = (Vec::new(), Vec::new());
+        inbox.wake_up();
+        loop {
+            inbox.take(&mut taken);
+            read.append(&mut taken);
+            if read.len() == count {
+                return read;
+            }
+            if inbox.fall_asleep() {
+                bell.wait();
+            }
+            inbox.wake_up();
+        }
+    }
+
+    #[test]
+    fn model_no_letter_is_slept_through() {
+        loom::model(|| {
+            let (inbox, bell) = (Arc::new(Inbox::new()), Eventfd::new());
+            let strangers: Vec<_> = (0..2)
+                .map(|number| {
+                    let (inbox, bell) = (Arc::clone(&inbox), Arc::clone(&bell));
+                    thread::spawn(move || {
+                        if inbox.post(number).unwrap() {
+                            bell.ring();
+                        }
+                    })
+                })
+                .collect();
+            let mut read = read_letters(&inbox, &bell, 2);
+            read.sort_unstable();
+            assert_eq!(read, [0, 1]);
+            for stranger in strangers {
+                stranger.join().unwrap();
+            }
+        });
+    }
+
+    #[test]
+    fn model_one_thread_posting_twice_is_read_twice() {
+        loom::model(|| {
+            let (inbox, bell) = (Arc::new(Inbox::new()), Eventfd::new());
+            let stranger = {
+                let (inbox, bell) = (Arc::clone(&inbox), Arc::clone(&bell));
+                thread::spawn(move || {
+                    for number in 0..2 {
+                        if inbox.post(number).unwrap() {
+                            bell.ring();
+                        }
+                    }
+                })
+            };
+            assert_eq!(read_letters(&inbox, &bell, 2), [0, 1]);
+            stranger.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn model_a_letter_is_read_or_refused_at_close() {
+        loom::model(|| {
+            let inbox = Arc::new(Inbox::new());
+            let stranger = {
+                let inbox = Arc::clone(&inbox);
+                thread::spawn(move || inbox.post(1).is_ok())
+            };
+            let unread = inbox.close();
+            assert_eq!(stranger.join().unwrap(), unread.len() == 1);
+        });
+    }
+
+    /// `posted`: whatever a stranger wrote before its wake, whether it sent the letter or found one on the way, is
+    /// seen by a poll after the letters are read. The writes are relaxed, so nothing but the swaps can carry them; a
+    /// wake that is lost leaves the owner asleep for good, which loom reports as a deadlock.
+    #[test]
+    fn model_a_wake_that_finds_a_letter_on_the_way_is_not_lost() {
+        loom::model(|| {
+            struct Task {
+                posted: AtomicBool,
+                written: [AtomicBool; 2],
+            }
+            let task = Arc::new(Task {
+                posted: AtomicBool::new(false),
+                written: [AtomicBool::new(false), AtomicBool::new(false)],
+            });
+            let (inbox, bell) = (Arc::new(Inbox::new()), Eventfd::new());
+            let strangers: Vec<_> = (0..2)
+                .map(|me| {
+                    let (task, inbox, bell) =
+                        (Arc::clone(&task), Arc::clone(&inbox), Arc::clone(&bell));
+                    thread::spawn(move || {
+                        task.written[me].store(true, Ordering::Relaxed);
+                        if !task.posted.swap(true, Ordering::AcqRel) && inbox.post(0).unwrap() {
+                            bell.ring();
+                        }
+                    })
+                })
+                .collect();
+            let (mut taken, mut seen) = (Vec::<u32>::new(), [false; 2]);
+            inbox.wake_up();
+            while seen != [true; 2] {
+                inbox.take(&mut taken);
+                if taken.pop().is_some() {
+                    task.posted.swap(false, Ordering::AcqRel);
+                    seen = [0, 1].map(|me| task.written[me].load(Ordering::Relaxed));
+                } else if inbox.fall_asleep() {
+                    bell.wait();
+                    inbox.wake_up();
+                }
+            }
+            for stranger in strangers {
+                stranger.join().unwrap();
+            }
+        });
+    }
+}

@@ -1,0 +1,55 @@
+//! What does the runtime ask of the operating system?
+//!
+//! This folder is the only place, beside the task cell, where code is unsafe; everything it shows to the outside is
+//! safe to call. A backend of the poller is a page, and provides, in this order:
+//!
+//! | item                          | what it must do                                                                   |
+//! |-------------------------------|-----------------------------------------------------------------------------------|
+//! | `Poller::new`                 | open the kernel's queue, with its bell already in it                                |
+//! | `Poller::add(fd, token)`      | watch `fd` for both directions, reporting each change once (edge), until removed    |
+//! | `Poller::rearm(fd, token, ..)`| ask again after a would-block, where the kernel has no edges; nothing elsewhere     |
+//! | `Poller::remove(fd, closing)` | stop watching; may do nothing if the descriptor is about to be closed anyway        |
+//! | `Poller::wait(events, time)`  | sleep until an event, the bell, a signal or the time (`None`: for ever)             |
+//! | `Bell::ring`                  | end a sleep from any thread; rings while nobody sleeps may melt into one            |
+//! | `SHORT_COUNT_MEANS_EMPTY`     | whether a short read proves the socket drained (needs end-of-stream in the event)   |
+//!
+//! Linux waits with epoll (epoll.rs). Every other Unix, and Linux under `--cfg ground_portable`, goes through the
+//! polling crate (portable.rs): kqueue, event ports, poll().
+//!
+//! Beside the poller: `at_home` (a value that only its own thread can touch), `socket` (the few calls on a descriptor),
+//! `os` (what the outer rooms need of the system), `fork` (has this process been split?).
+//!
+//! Comes from: reactor.rs, async_socket.rs, run_queue.rs. Goes to: the kernel.
+
+#[cfg(all(target_os = "linux", not(ground_portable)))]
+#[path = "epoll.rs"]
+mod backend;
+#[cfg(not(all(target_os = "linux", not(ground_portable))))]
+#[path = "portable.rs"]
+mod backend;
+
+mod at_home;
+mod fork;
+pub(crate) mod os;
+pub(crate) mod socket;
+
+pub(crate) use at_home::AtHome;
+pub(crate) use backend::{Bell, Events, Poller, SHORT_COUNT_MEANS_EMPTY};
+
+/// The token that no source ever gets: the bell's own.
+const BELL: u64 = u64::MAX;
+
+/// One line of the kernel's report: which source, and what may now be tried on it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Event {
+    /// The number the source was added with.
+    pub(crate) token: u64,
+    /// A read would not block: there are bytes, a connection, an error or the end of the stream.
+    pub(crate) read: bool,
+    /// A write would not block.
+    pub(crate) write: bool,
+    /// Nothing will follow what can be read now: the peer has finished, or an error waits.
+    pub(crate) read_closed: bool,
+    /// Writing has come to an end or to an error.
+    pub(crate) write_closed: bool,
+}

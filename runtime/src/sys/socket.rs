@@ -1,0 +1,64 @@
+//! The few calls that a socket's data takes: receive, send, and what must be known of a descriptor at its start.
+//!
+//! `recv` and `send` are called here, not through std, for one reason each: the lent buffer, and `MSG_NOSIGNAL`, which
+//! keeps a write to a closed connection an error instead of a signal that ends the process. Everything richer
+//! (addresses, options, accept) is std's or socket2's.
+//!
+//! Comes from: async_socket.rs. Goes to: the kernel.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// Receives into `buffer`. Zero: the end of the stream (or an empty buffer, or an empty datagram).
+#[inline]
+pub(crate) fn recv(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: `buffer` is writable for its length through the call, and `fd` is open.
+    let count = unsafe { libc::recv(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0) };
+    counted(count)
+}
+
+/// Sends as much of `bytes` as the kernel takes now.
+#[inline]
+pub(crate) fn send(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    #[cfg(any(target_os = "macos", target_os = "ios"))]
+    const FLAGS: i32 = 0; // these have SO_NOSIGPIPE instead, which std and socket2 set at creation
+    #[cfg(not(any(target_os = "macos", target_os = "ios")))]
+    const FLAGS: i32 = libc::MSG_NOSIGNAL;
+    // SAFETY: `bytes` is readable for its length through the call, and `fd` is open.
+    let count = unsafe { libc::send(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), FLAGS) };
+    counted(count)
+}
+
+/// Whether this is a stream socket (and not a datagram socket, a pipe, a terminal ...).
+pub(crate) fn is_stream(fd: BorrowedFd<'_>) -> bool {
+    let mut kind: libc::c_int = 0;
+    let mut size = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: both places are ours, big enough, and live through the call.
+    let result = unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_TYPE,
+            (&raw mut kind).cast(),
+            &raw mut size,
+        )
+    };
+    result == 0 && kind == libc::SOCK_STREAM
+}
+
+/// Makes calls on this descriptor (and on all that share its open file) return instead of wait.
+pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let mut on: libc::c_int = 1;
+    // SAFETY: the place is ours and lives through the call; the request only reads it.
+    let result = unsafe { libc::ioctl(fd.as_raw_fd(), libc::FIONBIO, &raw mut on) };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+#[inline]
+fn counted(count: isize) -> io::Result<usize> {
+    usize::try_from(count).map_err(|_| io::Error::last_os_error())
+}
