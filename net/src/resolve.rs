@@ -49,10 +49,7 @@ pub async fn resolve(host: impl ToAddresses) -> io::Result<Vec<SocketAddr>> {
 
 fn some(addresses: Vec<SocketAddr>) -> io::Result<Vec<SocketAddr>> {
     if addresses.is_empty() {
-        return Err(io::Error::new(
-            io::ErrorKind::NotFound,
-            "the name has no address",
-        ));
+        return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
     }
     Ok(addresses)
 }

@@ -216,9 +216,7 @@ where
 
     let result = loop {
         if limits.excess == Excess::Wait
-            && unless(stop.as_mut(), open.fewer_than(limits.connections))
-                .await
-                .is_none()
+            && unless(stop.as_mut(), open.fewer_than(limits.connections)).await.is_none()
         {
             break Ok(());
         }
@@ -313,10 +311,7 @@ impl Connections {
     fn spawn(self: &Rc<Self>, connection: impl Future<Output = ()> + 'static) {
         let number = self.last.get() + 1;
         self.last.set(number);
-        let place = Place {
-            connections: Rc::clone(self),
-            number,
-        };
+        let place = Place { connections: Rc::clone(self), number };
         let task = spawn(async move {
             let _place = place; // given up at the end, by whichever way it comes
             connection.await;
@@ -388,10 +383,7 @@ async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, text: String) 
                 Ok(count) => rest = &rest[count..],
             }
         }
-        if poll_fn(|cx| Pin::new(&mut stream).poll_close(cx))
-            .await
-            .is_err()
-        {
+        if poll_fn(|cx| Pin::new(&mut stream).poll_close(cx)).await.is_err() {
             return;
         }
         let mut unread = [0; 512];

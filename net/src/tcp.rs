@@ -56,11 +56,7 @@ impl Default for ListenOptions {
 impl ListenOptions {
     /// The defaults.
     pub fn new() -> Self {
-        ListenOptions {
-            backlog: 1024,
-            reuse_address: true,
-            reuse_port: false,
-        }
+        ListenOptions { backlog: 1024, reuse_address: true, reuse_port: false }
     }
 
     /// How many connections the kernel holds that nobody has accepted yet. The system has a limit of its own
@@ -96,9 +92,7 @@ impl ListenOptions {
             }
             socket.bind(&address.into())?;
             socket.listen(self.backlog)?;
-            Ok(TcpListener {
-                socket: AsyncSocket::trusted(socket, Kind::Other)?,
-            })
+            Ok(TcpListener { socket: AsyncSocket::trusted(socket, Kind::Other)? })
         })
         .await
     }
@@ -159,9 +153,7 @@ impl TcpListener {
     /// # Errors
     /// As [`AsyncSocket::new`].
     pub fn from_std(listener: std::net::TcpListener) -> io::Result<Self> {
-        Ok(TcpListener {
-            socket: AsyncSocket::new(listener.into())?,
-        })
+        Ok(TcpListener { socket: AsyncSocket::new(listener.into())? })
     }
 }
 
@@ -173,9 +165,7 @@ impl AsFd for TcpListener {
 
 impl fmt::Debug for TcpListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TcpListener")
-            .field("local", &self.local_addr().ok())
-            .finish()
+        f.debug_struct("TcpListener").field("local", &self.local_addr().ok()).finish()
     }
 }
 
@@ -210,22 +200,18 @@ impl TcpStream {
     /// # Cancel safety
     /// Dropped before it is ready, it closes what it has begun.
     pub async fn connect(address: impl ToAddresses) -> io::Result<TcpStream> {
-        first_that_works(
-            resolve(address).await?,
-            "connect to",
-            |address| async move {
-                let socket = new_socket(address)?;
-                match socket.connect(&address.into()) {
-                    Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => {
-                        return Err(error);
-                    }
-                    _ => {}
+        first_that_works(resolve(address).await?, "connect to", |address| async move {
+            let socket = new_socket(address)?;
+            match socket.connect(&address.into()) {
+                Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => {
+                    return Err(error);
                 }
-                let stream = TcpStream::from_nonblocking(socket)?;
-                stream.socket.write_with(connected).await?;
-                Ok(stream)
-            },
-        )
+                _ => {}
+            }
+            let stream = TcpStream::from_nonblocking(socket)?;
+            stream.socket.write_with(connected).await?;
+            Ok(stream)
+        })
         .await
     }
 
@@ -281,9 +267,7 @@ impl TcpStream {
     /// # Errors, cancel safety
     /// As [`read`](Self::read).
     pub async fn read_vectored(&self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        self.socket
-            .read_with(|mut socket| socket.read_vectored(buffers))
-            .await
+        self.socket.read_with(|mut socket| socket.read_vectored(buffers)).await
     }
 
     /// Reads without taking: the next read gives the same bytes.
@@ -333,9 +317,7 @@ impl TcpStream {
     /// # Errors, cancel safety
     /// As [`write`](Self::write).
     pub async fn write_vectored(&self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.socket
-            .write_with(|socket| send_vectored(socket, buffers))
-            .await
+        self.socket.write_with(|socket| send_vectored(socket, buffers)).await
     }
 
     /// As [`read`](Self::read), without waiting.
@@ -376,14 +358,7 @@ impl TcpStream {
     /// Both directions, to be owned by two tasks. Dropping the write half ends its direction.
     pub fn into_split(self) -> (OwnedReadHalf, OwnedWriteHalf) {
         let stream = Rc::new(self);
-        (
-            OwnedReadHalf {
-                stream: Rc::clone(&stream),
-            },
-            OwnedWriteHalf {
-                stream: Some(stream),
-            },
-        )
+        (OwnedReadHalf { stream: Rc::clone(&stream) }, OwnedWriteHalf { stream: Some(stream) })
     }
 
     /// Whether small writes are sent at once instead of collected (Nagle's algorithm off).
@@ -444,9 +419,7 @@ impl TcpStream {
     /// # Errors
     /// As [`AsyncSocket::new`].
     pub fn from_std(stream: std::net::TcpStream) -> io::Result<Self> {
-        Ok(TcpStream {
-            socket: AsyncSocket::new(stream)?.with_label(label),
-        })
+        Ok(TcpStream { socket: AsyncSocket::new(stream)?.with_label(label) })
     }
 
     fn from_nonblocking(socket: Socket) -> io::Result<Self> {
@@ -477,8 +450,7 @@ impl AsyncRead for &TcpStream {
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        self.socket
-            .poll_read_with(cx, |_| self.socket.try_recv(buffer))
+        self.socket.poll_read_with(cx, |_| self.socket.try_recv(buffer))
     }
 
     fn poll_read_vectored(
@@ -486,8 +458,7 @@ impl AsyncRead for &TcpStream {
         cx: &mut Context<'_>,
         buffers: &mut [IoSliceMut<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.socket
-            .poll_read_with(cx, |mut socket| socket.read_vectored(buffers))
+        self.socket.poll_read_with(cx, |mut socket| socket.read_vectored(buffers))
     }
 }
 
@@ -497,8 +468,7 @@ impl AsyncWrite for &TcpStream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.socket
-            .poll_write_with(cx, |_| self.socket.try_send(bytes))
+        self.socket.poll_write_with(cx, |_| self.socket.try_send(bytes))
     }
 
     fn poll_write_vectored(
@@ -506,8 +476,7 @@ impl AsyncWrite for &TcpStream {
         cx: &mut Context<'_>,
         buffers: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.socket
-            .poll_write_with(cx, |socket| send_vectored(socket, buffers))
+        self.socket.poll_write_with(cx, |socket| send_vectored(socket, buffers))
     }
 
     /// Nothing is held back, so there is nothing to flush.
@@ -555,27 +524,13 @@ impl OwnedReadHalf {
         self,
         mut other: OwnedWriteHalf,
     ) -> Result<TcpStream, (OwnedReadHalf, OwnedWriteHalf)> {
-        if !other
-            .stream
-            .as_ref()
-            .is_some_and(|stream| Rc::ptr_eq(stream, &self.stream))
-        {
+        if !other.stream.as_ref().is_some_and(|stream| Rc::ptr_eq(stream, &self.stream)) {
             return Err((self, other));
         }
         drop(other.stream.take());
         Rc::try_unwrap(self.stream).map_err(|stream| {
-            let stream = (
-                OwnedReadHalf {
-                    stream: Rc::clone(&stream),
-                },
-                stream,
-            );
-            (
-                stream.0,
-                OwnedWriteHalf {
-                    stream: Some(stream.1),
-                },
-            )
+            let stream = (OwnedReadHalf { stream: Rc::clone(&stream) }, stream);
+            (stream.0, OwnedWriteHalf { stream: Some(stream.1) })
         })
     }
 }
@@ -600,9 +555,7 @@ impl AsRef<TcpStream> for OwnedReadHalf {
 
 impl AsRef<TcpStream> for OwnedWriteHalf {
     fn as_ref(&self) -> &TcpStream {
-        self.stream
-            .as_ref()
-            .expect("empty only while it is taken apart, which consumes it")
+        self.stream.as_ref().expect("empty only while it is taken apart, which consumes it")
     }
 }
 
@@ -709,11 +662,7 @@ fn accept(listener: &Socket) -> io::Result<(Socket, SockAddr)> {
 
 /// A TCP socket of the address's family, non-blocking and close-on-exec.
 fn new_socket(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     Ok(socket)
 }
@@ -752,10 +701,7 @@ where
             }
         }
     }
-    Err(io::Error::new(
-        kind,
-        format!("cannot {what} {}", failures.join("; ")),
-    ))
+    Err(io::Error::new(kind, format!("cannot {what} {}", failures.join("; "))))
 }
 
 /// `writev` that raises no signal.
@@ -768,9 +714,7 @@ fn send_vectored(socket: &std::net::TcpStream, buffers: &[IoSlice<'_>]) -> io::R
 }
 
 fn socket_addr(address: &SockAddr) -> io::Result<SocketAddr> {
-    address
-        .as_socket()
-        .ok_or_else(|| io::Error::other("not an internet address"))
+    address.as_socket().ok_or_else(|| io::Error::other("not an internet address"))
 }
 
 /// What an instrument is shown for a stream.

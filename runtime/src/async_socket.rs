@@ -29,7 +29,7 @@ use std::task::{Context, Poll, Waker};
 
 use crate::context;
 use crate::instrument::{Reason, Wait};
-use crate::reactor::{Direction, POLLER, Source, Ticket};
+use crate::reactor::{Direction, POLLER, READ, Source, Ticket, WRITE};
 use crate::sys::socket;
 
 /// Any descriptor, as something that can be awaited. `T` owns the descriptor: a std socket, an `OwnedFd`, ...
@@ -63,6 +63,7 @@ pub struct AsyncSocket<T: AsFd> {
 /// Keeps the source watched; its drop ends that.
 struct Registration {
     source: Rc<Source>,
+    /// The descriptor that `io` gave at the start; `io` is not touched again but to be read, so it is still that one.
     fd: RawFd,
     /// The descriptor closes right after the registration ends.
     closes: bool,
@@ -91,11 +92,7 @@ impl<T: AsFd> AsyncSocket<T> {
     /// Outside of a runtime; if the kernel cannot watch it (a regular file: epoll refuses those), or is out of memory.
     pub fn new(io: T) -> io::Result<Self> {
         socket::set_nonblocking(io.as_fd())?;
-        let kind = if socket::is_stream(io.as_fd()) {
-            Kind::Stream
-        } else {
-            Kind::Other
-        };
+        let kind = if socket::is_stream(io.as_fd()) { Kind::Stream } else { Kind::Other };
         Self::register(io, kind, false)
     }
 
@@ -118,12 +115,7 @@ impl<T: AsFd> AsyncSocket<T> {
             )
         })??;
         let fd = io.as_fd().as_raw_fd();
-        Ok(AsyncSocket {
-            registration: Registration { source, fd, closes },
-            io,
-            kind,
-            label: None,
-        })
+        Ok(AsyncSocket { registration: Registration { source, fd, closes }, io, kind, label: None })
     }
 
     /// Sets what an instrument is shown for this socket, say the peer's address. Called only when somebody looks.
@@ -140,11 +132,7 @@ impl<T: AsFd> AsyncSocket<T> {
 
     /// Takes the descriptor out of the runtime's care again. It stays non-blocking.
     pub fn into_inner(self) -> T {
-        let AsyncSocket {
-            mut registration,
-            io,
-            ..
-        } = self;
+        let AsyncSocket { mut registration, io, .. } = self;
         registration.closes = false;
         drop(registration);
         io
@@ -178,12 +166,11 @@ impl<T: AsFd> AsyncSocket<T> {
         let mut use_bytes = Some(use_bytes);
         self.read_operation(move || {
             let mut buffer = LentBuffer::borrow();
-            let max = max.min(LENT_BUFFER);
-            let count = self.try_recv(&mut buffer.bytes[..max])?;
-            let use_bytes = use_bytes
-                .take()
-                .ok_or_else(|| io::Error::other("polled after the end"))?;
-            Ok(use_bytes(&buffer.bytes[..count]))
+            let bytes = buffer.first(max);
+            let count = self.try_recv(bytes)?;
+            let use_bytes =
+                use_bytes.take().ok_or_else(|| io::Error::other("polled after the end"))?;
+            Ok(use_bytes(&bytes[..count]))
         })
     }
 
@@ -258,7 +245,7 @@ impl<T: AsFd> AsyncSocket<T> {
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there is nothing now, and the kernel's.
     #[inline]
     pub fn try_recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        let result = socket::recv(self.io.as_fd(), buffer);
+        let result = socket::recv(self.registration.fd, buffer);
         if let Ok(count) = result
             && count < buffer.len()
             && self.kind == Kind::Stream
@@ -277,7 +264,7 @@ impl<T: AsFd> AsyncSocket<T> {
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) if the kernel takes nothing now, and the kernel's.
     #[inline]
     pub fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
-        let result = socket::send(self.io.as_fd(), bytes);
+        let result = socket::send(self.registration.fd, bytes);
         if let Ok(count) = result
             && count < bytes.len()
             && self.kind == Kind::Stream
@@ -298,9 +285,7 @@ impl<T: AsFd> AsyncSocket<T> {
         mut operation: impl FnMut(&T) -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
         let mut ticket = POLLER;
-        attempt(self, Side::Read, &mut ticket, cx, &mut || {
-            operation(&self.io)
-        })
+        attempt(self, &self.registration.source.read, &mut ticket, cx, &mut || operation(&self.io))
     }
 
     /// As [`poll_read_with`](Self::poll_read_with), for an operation that writes.
@@ -313,116 +298,90 @@ impl<T: AsFd> AsyncSocket<T> {
         mut operation: impl FnMut(&T) -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
         let mut ticket = POLLER;
-        attempt(self, Side::Write, &mut ticket, cx, &mut || {
-            operation(&self.io)
-        })
+        attempt(self, &self.registration.source.write, &mut ticket, cx, &mut || operation(&self.io))
     }
 
     #[inline(always)]
-    fn read_operation<F>(&self, run: F) -> Operation<'_, T, F> {
-        Operation {
-            socket: self,
-            side: Side::Read,
-            ticket: 0,
-            run,
-        }
+    fn read_operation<F>(&self, run: F) -> Operation<'_, T, F, READ> {
+        Operation { socket: self, direction: &self.registration.source.read, ticket: 0, run }
     }
 
     #[inline(always)]
-    fn write_operation<F>(&self, run: F) -> Operation<'_, T, F> {
-        Operation {
-            socket: self,
-            side: Side::Write,
-            ticket: 0,
-            run,
-        }
+    fn write_operation<F>(&self, run: F) -> Operation<'_, T, F, WRITE> {
+        Operation { socket: self, direction: &self.registration.source.write, ticket: 0, run }
     }
 
     #[inline(always)]
-    fn direction(&self, side: Side) -> &Direction {
-        match side {
-            Side::Read => &self.registration.source.read,
-            Side::Write => &self.registration.source.write,
-        }
-    }
-
-    #[inline]
-    fn park(&self, side: Side, ticket: &mut Ticket, waker: &Waker) -> io::Result<()> {
+    fn park<const SIDE: bool>(
+        &self,
+        direction: &Direction<SIDE>,
+        ticket: &mut Ticket,
+        waker: &Waker,
+    ) -> io::Result<()> {
         let Registration { source, fd, .. } = &self.registration;
-        source.park(*fd, self.direction(side), ticket, waker)?;
+        source.park(*fd, direction, ticket, waker)?;
         if context::is_watched() {
-            self.tell_instrument(side);
+            self.tell_instrument(if SIDE == READ { Reason::Readable } else { Reason::Writable });
         }
         Ok(())
     }
 
     #[cold]
-    fn tell_instrument(&self, side: Side) {
-        let reason = match side {
-            Side::Read => Reason::Readable,
-            Side::Write => Reason::Writable,
-        };
+    fn tell_instrument(&self, reason: Reason) {
         let label = self.label.map(|label| Labelled(&self.io, label));
         let label = label.as_ref().map(|label| label as &dyn fmt::Display);
-        context::parked(&Wait {
-            reason,
-            source: Some(self.registration.fd),
-            label,
-        });
+        context::parked(&Wait { reason, source: Some(self.registration.fd), label });
     }
 }
 
 /// One try-or-wait, as a future.
 #[must_use = "futures do nothing until they are awaited"]
-struct Operation<'a, T: AsFd, F> {
+struct Operation<'a, T: AsFd, F, const SIDE: bool> {
     socket: &'a AsyncSocket<T>,
-    side: Side,
+    direction: &'a Direction<SIDE>,
     /// Our name on the direction's list; zero before the first wait.
     ticket: Ticket,
     run: F,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Side {
-    Read,
-    Write,
-}
-
 // Nothing in it is ever pinned: `run` is called through `&mut`.
-impl<T: AsFd, F> Unpin for Operation<'_, T, F> {}
+impl<T: AsFd, F, const SIDE: bool> Unpin for Operation<'_, T, F, SIDE> {}
 
-impl<T: AsFd, R, F: FnMut() -> io::Result<R>> Future for Operation<'_, T, F> {
+impl<T, R, F, const SIDE: bool> Future for Operation<'_, T, F, SIDE>
+where
+    T: AsFd,
+    F: FnMut() -> io::Result<R>,
+{
     type Output = io::Result<R>;
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<R>> {
         let this = self.get_mut();
-        attempt(this.socket, this.side, &mut this.ticket, cx, &mut this.run)
+        attempt(this.socket, this.direction, &mut this.ticket, cx, &mut this.run)
     }
 }
 
-impl<T: AsFd, F> Drop for Operation<'_, T, F> {
+impl<T: AsFd, F, const SIDE: bool> Drop for Operation<'_, T, F, SIDE> {
     #[inline]
     fn drop(&mut self) {
         if self.ticket != 0 {
-            self.socket.direction(self.side).leave(self.ticket);
+            self.direction.leave(self.ticket);
         }
     }
 }
 
 /// The four steps.
 #[inline(always)]
-fn attempt<T: AsFd, R>(
+fn attempt<T: AsFd, R, const SIDE: bool>(
     socket: &AsyncSocket<T>,
-    side: Side,
+    direction: &Direction<SIDE>,
     ticket: &mut Ticket,
     cx: &mut Context<'_>,
     run: &mut impl FnMut() -> io::Result<R>,
 ) -> Poll<io::Result<R>> {
-    let direction = socket.direction(side);
     loop {
         if !direction.is_ready() {
-            return match socket.park(side, ticket, cx.waker()) {
+            return match socket.park(direction, ticket, cx.waker()) {
                 Ok(()) => Poll::Pending,
                 Err(error) => Poll::Ready(Err(error)),
             };
@@ -515,28 +474,37 @@ impl<T: AsFd + fmt::Debug> fmt::Debug for AsyncSocket<T> {
     }
 }
 
-/// The thread's buffer, out of its place while it is lent. Whoever borrows inside of a borrow gets a new one, which takes
-/// the place afterwards.
+/// The thread's buffer, out of its place while it is lent. Whoever borrows inside of a borrow gets a new one.
 struct LentBuffer {
-    bytes: Box<[u8]>,
+    /// Empty only while it is dropped.
+    bytes: Option<Box<[u8; LENT_BUFFER]>>,
 }
 
-thread_local!(static LENT: Cell<Box<[u8]>> = Cell::default());
+thread_local!(static LENT: Cell<Option<Box<[u8; LENT_BUFFER]>>> = const { Cell::new(None) });
 
 impl LentBuffer {
+    #[inline]
     fn borrow() -> Self {
-        let bytes = LENT.take();
-        if bytes.is_empty() {
-            return LentBuffer {
-                bytes: vec![0; LENT_BUFFER].into_boxed_slice(),
-            };
+        LentBuffer { bytes: LENT.take().or_else(Self::make) }
+    }
+
+    #[cold]
+    fn make() -> Option<Box<[u8; LENT_BUFFER]>> {
+        vec![0; LENT_BUFFER].into_boxed_slice().try_into().ok()
+    }
+
+    #[inline]
+    fn first(&mut self, count: usize) -> &mut [u8] {
+        match &mut self.bytes {
+            Some(bytes) => &mut bytes[..count.min(LENT_BUFFER)],
+            None => &mut [],
         }
-        LentBuffer { bytes }
     }
 }
 
 impl Drop for LentBuffer {
+    #[inline]
     fn drop(&mut self) {
-        LENT.set(std::mem::take(&mut self.bytes));
+        LENT.set(self.bytes.take());
     }
 }

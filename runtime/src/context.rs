@@ -4,7 +4,7 @@
 //! now, so a thread-local knows: [`enter`] sets it for as long as a runtime runs, [`with`] reads it. This is the only
 //! thread-local that holds a runtime; there is no global one, and no runtime is ever made behind the user's back.
 //!
-//! A [`Context`] is a runtime's parts, each in a cell of its own, so that code that runs inside one of them may use the
+//! A [`Context`] is a runtime's parts, each with cells of its own, so that code that runs inside one of them may use the
 //! others. No borrow of any of them is held while foreign code runs (a poll, a waker, a drop).
 //!
 //! Comes from: executor.rs (which makes and enters it). Goes to: task/, timer.rs, async_socket.rs.
@@ -13,35 +13,18 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use slab::Slab;
-
-use crate::instrument::{Instrument, TaskId, Wait};
+use crate::clock::Clock;
+use crate::instrument::Wait;
 use crate::reactor::Reactor;
-use crate::run_queue::Home;
-use crate::task::{PanicPolicy, Runnable};
-use crate::timer::Timers;
+use crate::run_queue::{Home, RunQueue};
 
 /// One runtime's parts.
 pub(crate) struct Context {
     pub(crate) home: Arc<Home>,
+    pub(crate) queue: Rc<RunQueue>,
     pub(crate) reactor: Rc<Reactor>,
-    pub(crate) timers: Timers,
-    /// All tasks that have not ended. A place is empty while its task is polled: the loop holds the task then.
-    pub(crate) tasks: RefCell<Slab<Option<Arc<dyn Runnable>>>>,
+    pub(crate) clock: Clock,
     pub(crate) spawned: Cell<u64>,
-    /// The task being polled; the root when none is.
-    pub(crate) polled: Cell<TaskId>,
-    pub(crate) closing: Cell<bool>,
-    pub(crate) panic_policy: PanicPolicy,
-    pub(crate) unobserved_panics: Cell<u64>,
-}
-
-impl Context {
-    pub(crate) fn instrument(&self) -> Option<&Rc<dyn Instrument>> {
-        self.home
-            .queue()
-            .and_then(|queue| queue.instrument.as_ref())
-    }
 }
 
 thread_local! {
@@ -57,10 +40,7 @@ const OPERATIONS_PER_POLL: u32 = 128;
 /// The current runtime's parts, given to `f`; `None` outside of any runtime, and during the thread's last breaths.
 #[inline]
 pub(crate) fn with<R>(f: impl FnOnce(&Context) -> R) -> Option<R> {
-    let context = CURRENT
-        .try_with(|current| current.borrow().clone())
-        .ok()
-        .flatten()?;
+    let context = CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()?;
     Some(f(&context))
 }
 
@@ -81,23 +61,16 @@ pub(crate) fn expect<R>(who: &str, f: impl FnOnce(&Context) -> R) -> R {
 
 /// Makes `context` the current one until the guard is dropped.
 pub(crate) fn enter(context: &Rc<Context>) -> Entered {
-    let watched_before = WATCHED.replace(context.instrument().is_some());
-    let before = CURRENT.with(|current| current.replace(Some(Rc::clone(context))));
-    Entered {
-        before,
-        watched_before,
-    }
-}
-
-/// Whether an instrument watches the current runtime.
-#[inline(always)]
-pub(crate) fn is_watched() -> bool {
-    WATCHED.get()
+    let watched_before = WATCHED.replace(context.queue.instrument.is_some());
+    // A runtime that is itself kept in a thread-local may be dropped after this one is gone.
+    let before = CURRENT.try_with(|current| current.replace(Some(Rc::clone(context))));
+    let before = before.ok().flatten();
+    Entered { before, watched_before }
 }
 
 /// Whether some runtime is running on this thread.
 pub(crate) fn is_entered() -> bool {
-    CURRENT.with(|current| current.borrow().is_some())
+    CURRENT.try_with(|current| current.borrow().is_some()).unwrap_or(false)
 }
 
 pub(crate) struct Entered {
@@ -107,18 +80,24 @@ pub(crate) struct Entered {
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        let ours = CURRENT.with(|current| current.replace(self.before.take()));
+        let ours = CURRENT.try_with(|current| current.replace(self.before.take()));
         WATCHED.set(self.watched_before);
         drop(ours); // outside the borrow
     }
+}
+
+/// Whether an instrument watches the current runtime.
+#[inline(always)]
+pub(crate) fn is_watched() -> bool {
+    WATCHED.get()
 }
 
 /// Tells the instrument, if there is one, what the task that is being polled waits for.
 #[cold]
 pub(crate) fn parked(wait: &Wait<'_>) {
     with(|context| {
-        if let Some(instrument) = context.instrument() {
-            instrument.parked(context.polled.get(), wait);
+        if let Some(instrument) = &context.queue.instrument {
+            instrument.parked(context.queue.polled.get(), wait);
         }
     });
 }
@@ -127,11 +106,8 @@ pub(crate) fn parked(wait: &Wait<'_>) {
 #[inline(always)]
 pub(crate) fn spend_operation() -> bool {
     let left = OPERATIONS.get();
-    OPERATIONS.set(left.wrapping_sub(1));
-    left != 0 || {
-        OPERATIONS.set(0);
-        false
-    }
+    OPERATIONS.set(left.saturating_sub(1));
+    left != 0
 }
 
 /// A new poll, a new allowance.

@@ -4,16 +4,16 @@
 //!
 //! ```text
 //!            ┌─► run_batch      poll what is ready                    run_queue.rs, task/
-//!            │   may_sleep      nothing ready, no mail? until when?   run_queue.rs, timer.rs
+//!            │   may_sleep      nothing ready, no mail? until when?   run_queue.rs, clock.rs
 //!   one turn │   wait           the kernel: events, bell or time      sys/
 //!            │   dispatch       wake who waits for descriptors        reactor.rs
-//!            │   fire           wake who waits for a time             timer.rs, wheel.rs
+//!            │   fire           wake who waits for a time             clock.rs, wheel.rs
 //!            └── read_mail      wakes and calls from other threads    run_queue.rs
 //! ```
 //!
 //! Waking only puts keys into the run queue; the next turn polls them. So each turn first finishes what it found ready,
 //! then looks at the outside world. The batch is bounded, and that is the whole fairness argument: at most
-//! [`POLLS_PER_TURN`] polls, or as many as were ready when the turn began if that is more, and then descriptors, time and
+//! `POLLS_PER_TURN` polls, or as many as were ready when the turn began if that is more, and then descriptors, time and
 //! strangers get their say, whatever the tasks do. A turn never leaves the wait out; with work left it only does not sleep.
 //! (Why not exactly what was ready? A chain of two tasks that wake each other would pay one system call a link.)
 //!
@@ -21,16 +21,17 @@
 //! inner loop would stop the outer one.
 //!
 //! Order of the end, when a [`Runtime`] is dropped: the inbox closes (strangers are told so); tasks are dropped in the
-//! order of their places in the table, each under a guard against its panics, until none is left (a drop may spawn, and
+//! order of their places on the list, each under a guard against its panics, until none is left (a drop may spawn, and
 //! what it spawns is dropped unpolled); then timers; then the kernel's queue, when the last socket is gone.
 //!
-//! Comes from: the user's main. Goes to: run_queue.rs, task/, timer.rs, reactor.rs.
+//! Comes from: the user's main. Goes to: run_queue.rs, task/, reactor.rs, clock.rs.
 
+use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::panic::Location;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -39,13 +40,14 @@ use std::time::Duration;
 
 use futures_task::{ArcWake, LocalFutureObj, LocalSpawn, SpawnError};
 
+use crate::clock::Clock;
 use crate::context::{self, Context};
 use crate::instrument::{Instrument, TaskId};
+use crate::panics::{self, PanicPolicy};
 use crate::reactor::Reactor;
-use crate::run_queue::{Closed, Home, Key, Letter, Place, Posted, ROOT, RunQueue};
-use crate::sys::Poller;
-use crate::task::{self, JoinError, JoinHandle, Outcome, PanicPolicy};
-use crate::timer::Timers;
+use crate::run_queue::{Address, Closed, Home, Letter, Ready, RunQueue, Woken};
+use crate::sys::{AtHome, Poller};
+use crate::task::{self, JoinError, JoinHandle};
 
 /// How many polls a turn makes at least, if there is something to poll, before it looks at the outside world again.
 const POLLS_PER_TURN: usize = 64;
@@ -87,9 +89,7 @@ where
     F: Future + 'static,
 {
     let site = Location::caller();
-    context::expect("runtime::spawn", |context| {
-        context.spawn(future, None, site)
-    })
+    context::expect("runtime::spawn", |context| task::spawn(context, future, None, site))
 }
 
 /// As [`spawn`], with a name for those who watch (see [`Instrument`]).
@@ -103,7 +103,7 @@ where
 {
     let site = Location::caller();
     context::expect("runtime::spawn_named", |context| {
-        context.spawn(future, Some(name), site)
+        task::spawn(context, future, Some(name), site)
     })
 }
 
@@ -138,8 +138,9 @@ pub fn yield_now() -> impl Future<Output = ()> {
 /// ```
 pub struct Runtime {
     context: Rc<Context>,
-    /// What `read_mail` empties, kept for its memory.
-    mail: std::cell::RefCell<Vec<Letter>>,
+    /// What `run_batch` and `read_mail` empty, kept for their memory.
+    batch: Cell<Vec<Ready>>,
+    mail: Cell<Vec<Letter>>,
 }
 
 impl Runtime {
@@ -153,10 +154,7 @@ impl Runtime {
 
     /// A runtime with settings of its own.
     pub fn builder() -> Builder {
-        Builder {
-            panic_policy: PanicPolicy::default(),
-            instrument: None,
-        }
+        Builder { panic_policy: PanicPolicy::default(), instrument: None }
     }
 
     /// Runs `future`, and the runtime's tasks beside it, until `future` has ended.
@@ -169,15 +167,13 @@ impl Runtime {
         refuse_nesting("Runtime::block_on");
         let _entered = self.enter();
         let mut future = pin!(future);
-        let root = Arc::new(Root {
-            place: Place::new(self.home(), TaskId::ROOT, ROOT, false),
-        });
+        let root = Root::new(&self.context);
         let waker = futures_task::waker_ref(&root);
         waker.wake_by_ref();
         let mut cx = TaskContext::from_waker(&waker);
         loop {
             let turned = self.one_turn(None, || {
-                root.place.unqueue();
+                root.unqueue();
                 match future.as_mut().poll(&mut cx) {
                     Poll::Ready(output) => ControlFlow::Break(output),
                     Poll::Pending => ControlFlow::Continue(()),
@@ -217,17 +213,12 @@ impl Runtime {
     pub fn turn(&self, limit: Option<Duration>) -> io::Result<Option<Duration>> {
         refuse_nesting("Runtime::turn");
         let _entered = self.enter();
-        let limit = if self.queue().len() > 0 {
-            Some(Duration::ZERO)
+        let limit = if self.queue().is_empty() { limit } else { Some(Duration::ZERO) };
+        self.one_turn(limit, || ControlFlow::<()>::Continue(())).map(drop)?;
+        Ok(if self.queue().is_empty() {
+            self.context.clock.until_next()
         } else {
-            limit
-        };
-        self.one_turn(limit, || ControlFlow::<()>::Continue(()))
-            .map(drop)?;
-        Ok(if self.queue().len() > 0 {
             Some(Duration::ZERO)
-        } else {
-            self.context.timers.until_next()
         })
     }
 
@@ -237,17 +228,17 @@ impl Runtime {
     where
         F: Future + 'static,
     {
-        self.context.spawn(future, None, Location::caller())
+        task::spawn(&self.context, future, None, Location::caller())
     }
 
     /// What other threads may do with this runtime.
     pub fn handle(&self) -> Handle {
-        Handle { home: self.home() }
+        Handle { home: Arc::clone(&self.context.home) }
     }
 
     /// How many tasks have panicked with nobody to tell.
     pub fn unobserved_panics(&self) -> u64 {
-        self.context.unobserved_panics.get()
+        self.queue().panics.count()
     }
 
     fn one_turn<B>(
@@ -261,91 +252,60 @@ impl Runtime {
         let limit = self.may_sleep(limit);
         self.wait(limit)?;
         self.dispatch();
-        self.context.timers.fire();
+        self.context.clock.fire();
         self.read_mail();
         Ok(ControlFlow::Continue(()))
     }
 
-    /// Polls what is ready, in order, at most a batch.
+    /// Polls what is ready, in order; and what becomes ready by that, as long as there were few.
     fn run_batch<B>(&self, mut root: impl FnMut() -> ControlFlow<B>) -> ControlFlow<B> {
         let queue = self.queue();
-        let mut left = queue.len().max(POLLS_PER_TURN);
-        while left > 0
-            && let Some(key) = queue.pop()
-        {
-            left -= 1;
-            context::refill_operations();
-            if key == ROOT {
-                self.run_root(&mut root)?;
-            } else {
-                self.run_task(queue, key);
+        let mut polls = 0;
+        while polls < POLLS_PER_TURN && !queue.is_empty() {
+            let mut batch = queue.take_batch(self.batch.take());
+            polls += batch.len();
+            let mut rest = Rest { queue, ready: batch.drain(..) };
+            for ready in rest.ready.by_ref() {
+                context::refill_operations();
+                match (ready, &queue.instrument) {
+                    (Ready::Task(task), None) => task.run(),
+                    (Ready::Task(task), Some(instrument)) => {
+                        let id = task.id();
+                        queue.polled.set(id);
+                        instrument.poll_started(id);
+                        task.run();
+                        instrument.poll_ended(id);
+                    }
+                    (Ready::Root, None) => root()?,
+                    (Ready::Root, Some(instrument)) => {
+                        queue.polled.set(TaskId::ROOT);
+                        instrument.poll_started(TaskId::ROOT);
+                        let flow = root();
+                        instrument.poll_ended(TaskId::ROOT);
+                        flow?;
+                    }
+                }
             }
+            drop(rest);
+            self.batch.set(batch);
         }
         ControlFlow::Continue(())
     }
 
-    #[inline]
-    fn run_task(&self, queue: &RunQueue, key: Key) {
-        let tasks = &self.context.tasks;
-        // The loop holds the task while it is polled: its poll may spawn, which moves the table.
-        let Some(task) = tasks
-            .borrow_mut()
-            .get_mut(key as usize)
-            .and_then(Option::take)
-        else {
-            return;
-        };
-        let id = task.id();
-        self.context.polled.set(id);
-        if let Some(instrument) = &queue.instrument {
-            instrument.poll_started(id);
-        }
-        let outcome = task.run();
-        if let Some(instrument) = &queue.instrument {
-            instrument.poll_ended(id, !matches!(outcome, Outcome::Waiting(_)));
-        }
-        let mut tasks = tasks.borrow_mut();
-        match outcome {
-            Outcome::Waiting(task) | Outcome::EndedButQueued(task) => {
-                if let Some(place) = tasks.get_mut(key as usize) {
-                    *place = Some(task);
-                }
-            }
-            Outcome::Ended => {
-                tasks.remove(key as usize);
-            }
-        }
-    }
-
-    fn run_root<B>(&self, root: &mut impl FnMut() -> ControlFlow<B>) -> ControlFlow<B> {
-        let instrument = self.context.instrument();
-        self.context.polled.set(TaskId::ROOT);
-        if let Some(instrument) = instrument {
-            instrument.poll_started(TaskId::ROOT);
-        }
-        let flow = root();
-        if let Some(instrument) = instrument {
-            instrument.poll_ended(TaskId::ROOT, flow.is_break());
-        }
-        flow
-    }
-
     /// How long the wait may last: not at all if a task is ready or mail has come, else until the next timer.
     fn may_sleep(&self, limit: Option<Duration>) -> Option<Duration> {
-        if self.queue().len() > 0 || limit == Some(Duration::ZERO) {
+        let at_once = !self.queue().is_empty() || limit == Some(Duration::ZERO);
+        if at_once || !self.context.home.inbox().fall_asleep() {
             return Some(Duration::ZERO);
         }
-        if !self.context.home.inbox().fall_asleep() {
-            return Some(Duration::ZERO);
-        }
-        match (limit, self.context.timers.until_next()) {
+        match (limit, self.context.clock.until_next()) {
             (Some(limit), Some(next)) => Some(limit.min(next)),
             (limit, next) => limit.or(next),
         }
     }
 
     fn wait(&self, limit: Option<Duration>) -> io::Result<()> {
-        if let Some(instrument) = self.context.instrument() {
+        if let Some(instrument) = &self.queue().instrument {
             instrument.wait_started(limit);
         }
         let result = self.context.reactor.wait(limit);
@@ -355,36 +315,30 @@ impl Runtime {
 
     fn dispatch(&self) {
         let count = self.context.reactor.dispatch();
-        if let Some(instrument) = self.context.instrument() {
+        if let Some(instrument) = &self.queue().instrument {
             instrument.wait_ended(count);
         }
     }
 
     /// Does what strangers have asked for.
     fn read_mail(&self) {
-        let mut mail = self.mail.borrow_mut();
+        let mut mail = self.mail.take();
         self.context.home.inbox().take(&mut mail);
         for letter in mail.drain(..) {
             match letter {
-                Letter::Wake(task) => task.place().arrived(),
+                Letter::Wake(task) => task.arrived(),
                 Letter::Call(call) => {
-                    if let Err(payload) = catch_unwind(AssertUnwindSafe(call)) {
-                        task::unobserved(TaskId::ROOT, payload);
+                    if let Err(payload) = panics::catch(call) {
+                        self.queue().panics.unobserved(TaskId::ROOT, payload);
                     }
                 }
             }
         }
-    }
-
-    fn home(&self) -> Arc<Home> {
-        Arc::clone(&self.context.home)
+        self.mail.set(mail);
     }
 
     fn queue(&self) -> &RunQueue {
-        self.context
-            .home
-            .queue()
-            .expect("a Runtime is not Send, so it is at home")
+        &self.context.queue
     }
 
     /// Makes this the runtime that code finds itself in, and the one that is awake.
@@ -415,25 +369,34 @@ impl Runtime {
 impl Drop for Runtime {
     fn drop(&mut self) {
         let _running = self.enter();
-        let context = &self.context;
-        context.closing.set(true);
-        drop(context.home.inbox().close());
-        while let Some(task) = self.take_any_task() {
-            task.close();
+        let (queue, home) = (self.queue(), &self.context.home);
+        queue.closing.set(true);
+        drop(home.inbox().close());
+        loop {
+            let tasks = queue.take_tasks();
+            if tasks.is_empty() {
+                break;
+            }
+            for (_, task) in tasks {
+                task.close();
+            }
         }
-        context.timers.clear();
-        self.queue().clear();
+        self.context.clock.clear();
+        drop(queue.take_batch(Vec::new()));
     }
 }
 
-impl Runtime {
-    fn take_any_task(&self) -> Option<Arc<dyn task::Runnable>> {
-        let mut tasks = self.context.tasks.borrow_mut();
-        let key = tasks.iter().next()?.0;
-        // An empty place: we are inside a poll that is unwinding out of the loop; its task ends with that.
-        tasks
-            .remove(key)
-            .or_else(|| tasks.iter_mut().find_map(|(_, place)| place.take()))
+/// What is left of a batch. If the root ends, or panics, in the middle of it, this goes back where it came from.
+struct Rest<'a> {
+    queue: &'a RunQueue,
+    ready: std::vec::Drain<'a, Ready>,
+}
+
+impl Drop for Rest<'_> {
+    fn drop(&mut self) {
+        if self.ready.len() > 0 {
+            self.queue.put_back(self.ready.by_ref());
+        }
     }
 }
 
@@ -446,9 +409,7 @@ impl AsFd for Runtime {
 
 impl fmt::Debug for Runtime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Runtime")
-            .field("tasks", &self.context.tasks.borrow().len())
-            .finish()
+        f.debug_struct("Runtime").field("tasks", &self.queue().tasks.borrow().len()).finish()
     }
 }
 
@@ -479,28 +440,19 @@ impl Builder {
     pub fn build(self) -> io::Result<Runtime> {
         let poller = Poller::new()?;
         let context = Context {
-            home: Home::new(poller.bell(), self.instrument),
+            home: Home::new(poller.bell()),
+            queue: RunQueue::new(self.instrument, self.panic_policy),
             reactor: Reactor::new(poller),
-            timers: Timers::new(),
-            tasks: Default::default(),
-            spawned: Default::default(),
-            polled: TaskId::ROOT.into(),
-            closing: Default::default(),
-            panic_policy: self.panic_policy,
-            unobserved_panics: Default::default(),
+            clock: Clock::new(),
+            spawned: Cell::new(0),
         };
-        Ok(Runtime {
-            context: Rc::new(context),
-            mail: Default::default(),
-        })
+        Ok(Runtime { context: Rc::new(context), batch: Cell::default(), mail: Cell::default() })
     }
 }
 
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder")
-            .field("panic_policy", &self.panic_policy)
-            .finish_non_exhaustive()
+        f.debug_struct("Builder").field("panic_policy", &self.panic_policy).finish_non_exhaustive()
     }
 }
 
@@ -527,16 +479,12 @@ impl Handle {
     /// Outside of a runtime.
     #[track_caller]
     pub fn current() -> Handle {
-        context::expect("Handle::current", |context| Handle {
-            home: Arc::clone(&context.home),
-        })
+        context::expect("Handle::current", |context| Handle { home: Arc::clone(&context.home) })
     }
 
     /// The runtime this code runs in, if there is one.
     pub fn try_current() -> Option<Handle> {
-        context::with(|context| Handle {
-            home: Arc::clone(&context.home),
-        })
+        context::with(|context| Handle { home: Arc::clone(&context.home) })
     }
 
     /// Has the runtime call `f` on its own thread, soon, between two polls. `f` may spawn; it must not block. A panic of
@@ -545,9 +493,7 @@ impl Handle {
     /// # Errors
     /// [`Gone`], if the runtime has ended. (One that ends before it has read the letter drops `f` uncalled.)
     pub fn post(&self, f: impl FnOnce() + Send + 'static) -> Result<(), Gone> {
-        self.home
-            .post(Letter::Call(Box::new(f)))
-            .map_err(|Closed| Gone)
+        self.home.post(Letter::Call(Box::new(f))).map_err(|Closed| Gone)
     }
 }
 
@@ -563,8 +509,8 @@ impl LocalSpawn for Handle {
     fn spawn_local_obj(&self, future: LocalFutureObj<'static, ()>) -> Result<(), SpawnError> {
         let site = Location::caller();
         context::with(|context| {
-            let at_home = Arc::ptr_eq(&context.home, &self.home) && !context.closing.get();
-            at_home.then(|| drop(context.spawn(future, None, site)))
+            let at_home = Arc::ptr_eq(&context.home, &self.home) && !context.queue.closing.get();
+            at_home.then(|| drop(task::spawn(context, future, None, site)))
         })
         .flatten()
         .ok_or_else(SpawnError::shutdown)
@@ -590,20 +536,57 @@ impl From<Gone> for JoinError {
     }
 }
 
-/// The future given to `block_on`, as its wakers see it.
+/// The future given to `block_on`, as its wakers see it. It is not a task: it lies on the stack of `block_on`.
 struct Root {
-    place: Place,
+    address: Address,
+    body: AtHome<RootBody>,
+}
+
+struct RootBody {
+    queue: Rc<RunQueue>,
+    queued: Cell<bool>,
+}
+
+impl Root {
+    fn new(context: &Context) -> Arc<Self> {
+        let body = RootBody { queue: Rc::clone(&context.queue), queued: Cell::new(false) };
+        Arc::new(Root { address: Address::new(Arc::clone(&context.home)), body: AtHome::new(body) })
+    }
+
+    /// It is about to be polled: from here on a wake counts again.
+    fn unqueue(&self) {
+        if let Some(body) = self.body.get() {
+            body.queued.set(false);
+        }
+    }
+}
+
+impl RootBody {
+    fn wake(&self, from_abroad: bool) {
+        if !self.queued.replace(true) {
+            self.queue.push(Ready::Root);
+        }
+        if let Some(instrument) = &self.queue.instrument {
+            instrument.woken(TaskId::ROOT, from_abroad);
+        }
+    }
 }
 
 impl ArcWake for Root {
     fn wake_by_ref(root: &Arc<Self>) {
-        root.place.wake(|| Arc::clone(root) as Arc<dyn Posted>);
+        match root.body.get() {
+            Some(body) => body.wake(false),
+            None => root.address.post(|| Arc::clone(root) as Arc<dyn Woken>),
+        }
     }
 }
 
-impl Posted for Root {
-    fn place(&self) -> &Place {
-        &self.place
+impl Woken for Root {
+    fn arrived(self: Arc<Self>) {
+        self.address.arrived();
+        if let Some(body) = self.body.get() {
+            body.wake(true);
+        }
     }
 }
 

@@ -43,9 +43,13 @@ pub trait Instrument {
     fn poll_started(&self, task: TaskId) {
         let _ = task;
     }
-    /// The poll has returned; `ended` says that the task is over.
-    fn poll_ended(&self, task: TaskId, ended: bool) {
-        let _ = (task, ended);
+    /// The poll has returned.
+    fn poll_ended(&self, task: TaskId) {
+        let _ = task;
+    }
+    /// The task is over, by whichever way; `cancelled` before it came to its own end.
+    fn ended(&self, task: TaskId, cancelled: bool) {
+        let _ = (task, cancelled);
     }
     /// The task, inside its poll, has arranged to be woken by this. One poll may park on several things.
     fn parked(&self, task: TaskId, on: &Wait<'_>) {

@@ -35,18 +35,20 @@
 //!
 //! `executor.rs` first: one turn of the loop is five calls, and they are the table of contents. Then once round the
 //! circle: `task/` (what is polled), `async_socket.rs` (what a leaf does when it must wait), `reactor.rs` (who is woken),
-//! `sys/epoll.rs` (the sleep), `run_queue.rs` (the way back, and the strangers' door), `wheel.rs` and `timer.rs` (the other
+//! `sys/epoll.rs` (the sleep), `run_queue.rs` (the way back, and the strangers' door), `clock.rs` and `wheel.rs` (the other
 //! reason to wake). What stands in `outer/` is built on these as any user could build it.
 
 #![deny(unsafe_code)]
 
 // The core, from the bottom up. A file uses only those above its own line.
 mod instrument;
+mod panics;
 mod sync;
 #[allow(unsafe_code)]
 mod sys;
 mod wheel;
 
+mod clock;
 mod reactor;
 mod run_queue;
 
@@ -68,7 +70,8 @@ pub use outer::pool::{Job, PoolStats, Unblock, UnblockError, pool_stats, unblock
 pub use outer::remote::RemoteHandle;
 pub use outer::signals::{Signal, Signals, ctrl_c, signals};
 pub use outer::workers::{Workers, workers};
-pub use task::{JoinError, JoinHandle, PanicPolicy};
+pub use panics::PanicPolicy;
+pub use task::{JoinError, JoinHandle};
 pub use timer::{
     Elapsed, Interval, MissedTicks, Sleep, interval, sleep, sleep_until, timeout, timeout_at,
 };

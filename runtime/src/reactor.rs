@@ -1,21 +1,21 @@
 //! Which tasks wait for which descriptors, and who wakes them when the kernel speaks?
 //!
 //! A [`Source`] is one watched descriptor. It has two [`Direction`]s, read and write, and each of them remembers two
-//! things: what the kernel said last (`READY`, `CLOSED`), and who waits. A source is added to the kernel's list once, for
+//! things: what the kernel said last (is it ready, is it closed), and who waits. A source is added to the kernel's list once, for
 //! both directions, edge-triggered, and never touched again until it is dropped.
 //!
 //! The flags say "worth a try", never more. Whoever wants to read tries first and parks only if the kernel would block:
 //!
-//! | what happens                         | `READY` | `CLOSED` | who is woken          |
+//! | what happens                         | ready   | closed   | who is woken          |
 //! |--------------------------------------|---------|----------|-----------------------|
 //! | a source is new                      | set     | -        |                       |
 //! | the kernel reports the direction     | set     | as told  | all who wait          |
 //! | the call would block                 | cleared | cleared  |                       |
-//! | a stream's count falls short         | cleared unless `CLOSED` | kept | (the kernel will report the next byte) |
+//! | a stream's count falls short         | cleared unless closed | kept | (the kernel will report the next byte) |
 //! | a stream's count is zero on reading  | kept    | set      |                       |
 //! | any other result                     | kept    | kept     |                       |
 //!
-//! `CLOSED` is why the fourth row is safe: if the last bytes and the end of the stream share one report, a short read of
+//! Closed is why the fourth row is safe: if the last bytes and the end of the stream share one report, a short read of
 //! those bytes must not make us wait for a report that has already been given.
 //!
 //! Why no lock and no counter of turns: one thread owns the reactor, and reports arrive only inside `wait`. Between a
@@ -38,7 +38,8 @@ use std::time::Duration;
 
 use slab::Slab;
 
-use crate::sys::{Event, Events, Poller, SHORT_COUNT_MEANS_EMPTY};
+use crate::panics;
+use crate::sys::{Event, Events, Poller, SHORT_COUNT_MEANS_EMPTY, state};
 
 /// The watched descriptors of one runtime.
 pub(crate) struct Reactor {
@@ -56,23 +57,22 @@ pub(crate) struct Reactor {
 pub(crate) struct Source {
     reactor: Rc<Reactor>,
     token: u64,
-    pub(crate) read: Direction,
-    pub(crate) write: Direction,
+    pub(crate) read: Direction<READ>,
+    pub(crate) write: Direction<WRITE>,
 }
 
 /// One direction of a source: what the kernel said, and who waits.
-pub(crate) struct Direction {
-    /// READY and CLOSED.
-    flags: Cell<u8>,
-    /// Whether `first` waits. Its waker stays in place after the wake, since it is most often the next one too, and
-    /// cloning a waker is an atomic operation.
-    waiting: Cell<bool>,
+pub(crate) struct Direction<const SIDE: bool> {
+    /// What the kernel has said that is still worth a try, in the bits of `sys::state`; and FIRST and OTHERS.
+    flags: Cell<u32>,
     /// The ticket of `first`.
     holder: Cell<Ticket>,
-    first: Cell<Option<Waker>>,
-    /// All who came while `first` waited.
-    others: RefCell<Vec<(Ticket, Waker)>>,
     last_ticket: Cell<Ticket>,
+    /// The waker of the first who waits. It stays in place after the wake, when `FIRST` is cleared, since it is most often
+    /// the next one too, and cloning a waker is an atomic operation. Borrowed while it is called.
+    first: RefCell<Option<Waker>>,
+    /// All who came while the first place was taken.
+    others: RefCell<Vec<(Ticket, Waker)>>,
 }
 
 /// Names one wait, so that a future that is dropped takes only itself off the list. Zero: not on it.
@@ -81,8 +81,14 @@ pub(crate) type Ticket = u32;
 /// The ticket of all `poll_*` callers, who have no future to keep one in: one waker, the last one.
 pub(crate) const POLLER: Ticket = 1;
 
-const READY: u8 = 1;
-const CLOSED: u8 = 2;
+/// The two directions. Known when the code is compiled, so that no operation has to ask which it is.
+pub(crate) const READ: bool = false;
+pub(crate) const WRITE: bool = true;
+
+/// `first` waits. (Bits that no kernel report has.)
+const FIRST: u32 = 1 << 30;
+/// `others` is not empty.
+const OTHERS: u32 = 1 << 31;
 
 impl Reactor {
     pub(crate) fn new(poller: Poller) -> Rc<Self> {
@@ -125,18 +131,11 @@ impl Reactor {
         let Some(events) = self.events.take() else {
             return 0;
         };
-        let mut reports = events.iter();
         let mut count = 0;
-        // A waker that panics costs its own wake, not those behind it.
-        while std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            for event in reports.by_ref() {
-                count += 1;
-                self.report(event);
-            }
-        }))
-        .is_err()
-        {}
-        drop(reports);
+        for event in events.iter() {
+            count += 1;
+            self.report(event);
+        }
         self.events.set(Some(events));
         count
     }
@@ -147,12 +146,8 @@ impl Reactor {
             Some(source) if source.token == event.token => Rc::clone(source),
             _ => return,
         };
-        if event.read {
-            source.read.report(event.read_closed);
-        }
-        if event.write {
-            source.write.report(event.write_closed);
-        }
+        source.read.report(event.state);
+        source.write.report(event.state);
     }
 
     /// Says whether somebody turns the loop from now on, and gives what was so before.
@@ -168,27 +163,22 @@ impl AsFd for Reactor {
 }
 
 impl Source {
-    /// Puts a waiter on the list of `direction`, which is one of this source's.
-    pub(crate) fn park(
+    /// Puts a waiter on the list of a direction of this source.
+    #[inline(always)]
+    pub(crate) fn park<const SIDE: bool>(
         &self,
         fd: RawFd,
-        direction: &Direction,
+        direction: &Direction<SIDE>,
         ticket: &mut Ticket,
         waker: &Waker,
     ) -> io::Result<()> {
         if !self.reactor.turning.get() {
-            return Err(io::Error::other(
-                "the runtime that this socket was made in is not running on this thread: \
-                 use a socket inside the block_on it was made in",
-            ));
+            return Err(not_running());
         }
         direction.park(ticket, waker);
-        self.reactor.poller.rearm(
-            fd,
-            self.token,
-            self.read.is_awaited(),
-            self.write.is_awaited(),
-        )
+        self.reactor
+            .poller
+            .rearm(fd, self.token, || (self.read.is_awaited(), self.write.is_awaited()))
     }
 
     /// Stops watching. `closing`: the descriptor is closed next, and has no duplicate.
@@ -201,82 +191,87 @@ impl Source {
     }
 }
 
-impl Direction {
+impl<const SIDE: bool> Direction<SIDE> {
+    /// The bits of a report that concern this direction.
+    const READY: u32 = if SIDE == READ {
+        state::IN | state::READ_CLOSED
+    } else {
+        state::OUT | state::WRITE_CLOSED
+    };
+    /// Those among them after which nothing follows.
+    const CLOSED: u32 = if SIDE == READ { state::READ_CLOSED } else { state::WRITE_CLOSED };
+
     /// Optimistic: a new source is tried before it is waited for. Most often there is something: a request behind the
     /// connection, room in the send buffer.
     fn new() -> Self {
         Direction {
-            flags: Cell::new(READY),
-            waiting: Cell::new(false),
+            flags: Cell::new(Self::READY & !Self::CLOSED),
             holder: Cell::new(0),
-            first: Cell::new(None),
-            others: RefCell::default(),
             last_ticket: Cell::new(POLLER),
+            first: RefCell::default(),
+            others: RefCell::default(),
         }
     }
 
     #[inline(always)]
     pub(crate) fn is_ready(&self) -> bool {
-        self.flags.get() & READY != 0
+        self.has(Self::READY)
     }
 
     /// The call would have blocked: nothing is ready, and nothing has ended either (an error, if that was what closed
     /// this direction, has been taken by an earlier call).
     #[inline]
     pub(crate) fn would_block(&self) {
-        self.flags.set(0);
+        self.clear(Self::READY);
     }
 
     /// A stream moved fewer bytes than asked for.
     #[inline(always)]
     pub(crate) fn fell_short(&self) {
-        if SHORT_COUNT_MEANS_EMPTY && self.flags.get() & CLOSED == 0 {
-            self.flags.set(0);
+        if SHORT_COUNT_MEANS_EMPTY && !self.has(Self::CLOSED) {
+            self.clear(Self::READY);
         }
     }
 
     /// A stream has come to its end, for good.
+    #[inline]
     pub(crate) fn ended(&self) {
-        self.flags.set(READY | CLOSED);
+        self.set(Self::CLOSED);
     }
 
-    #[inline]
-    fn report(&self, closed: bool) {
-        let closed = if closed { CLOSED } else { 0 };
-        self.flags.set(self.flags.get() | READY | closed);
-        if self.waiting.get() {
-            self.waiting.set(false);
-            self.wake_first();
-        }
-        if !self.others.borrow().is_empty() {
-            self.wake_others();
-        }
-    }
-
-    #[inline]
-    fn wake_first(&self) {
-        // Out of its cell while it is called: it is foreign code, and may come back here.
-        let Some(waker) = self.first.take() else {
+    #[inline(always)]
+    fn report(&self, reported: u32) {
+        let reported = reported & Self::READY;
+        let before = self.flags.get();
+        if reported == 0 {
             return;
-        };
-        waker.wake_by_ref();
-        if let Some(newer) = self.first.replace(Some(waker)) {
-            self.first.set(Some(newer));
+        }
+        self.flags.set((before & !(FIRST | OTHERS)) | reported);
+        if before & FIRST != 0 {
+            // Borrowed while it is called: it is foreign code and may come back here to park; then it waits behind.
+            if let Some(waker) = &*self.first.borrow() {
+                panics::wake(waker);
+            }
+        }
+        if before & OTHERS != 0 {
+            self.wake_others();
         }
     }
 
     #[cold]
     fn wake_others(&self) {
         for (_, waker) in self.others.take() {
-            waker.wake();
+            panics::wake(&waker);
+            panics::forget(waker);
         }
     }
 
     fn is_awaited(&self) -> bool {
-        self.waiting.get() || !self.others.borrow().is_empty()
+        self.has(FIRST | OTHERS)
     }
 
     /// The first who waits takes the place that costs nothing, all others stand in a list.
+    #[inline(always)]
     fn park(&self, ticket: &mut Ticket, waker: &Waker) {
         if *ticket == 0 {
             // After four billion waits the numbers come round; two futures that then share one only wake too often.
@@ -284,26 +279,35 @@ impl Direction {
             self.last_ticket.set(next);
             *ticket = next;
         }
-        let holder = self.holder.get();
-        if self.waiting.get() && holder != *ticket {
-            return self.park_behind(*ticket, waker);
+        let mine = !self.has(FIRST) || self.holder.get() == *ticket;
+        let known =
+            mine && self.first.borrow().as_ref().is_some_and(|first| first.will_wake(waker));
+        if known || mine && self.replace_first(*ticket, waker) {
+            self.holder.set(*ticket);
+            self.set(FIRST);
+        } else {
+            self.park_behind(*ticket, waker);
         }
-        let first = self.first.take();
-        match first {
-            Some(first) if first.will_wake(waker) => self.first.set(Some(first)),
-            other => {
-                self.first.set(Some(waker.clone()));
-                // Two tasks that poll the same direction by turns: the one that loses its place must not wait for ever.
-                if *ticket == POLLER
-                    && self.waiting.get()
-                    && let Some(replaced) = other
-                {
-                    replaced.wake();
-                }
-            }
+    }
+
+    /// Puts another waker into the first place; `false` if the one there is being called right now.
+    #[cold]
+    fn replace_first(&self, ticket: Ticket, waker: &Waker) -> bool {
+        let waker = waker.clone();
+        let Ok(mut first) = self.first.try_borrow_mut() else {
+            return false;
+        };
+        let replaced = first.replace(waker);
+        drop(first);
+        // Two tasks that poll the same direction by turns: the one that loses its place must not wait for ever.
+        if ticket == POLLER
+            && self.has(FIRST)
+            && let Some(replaced) = replaced
+        {
+            panics::wake(&replaced);
+            panics::forget(replaced);
         }
-        self.holder.set(*ticket);
-        self.waiting.set(true);
+        true
     }
 
     #[cold]
@@ -318,34 +322,60 @@ impl Direction {
             }
         };
         drop(others);
+        self.set(OTHERS);
         if ticket == POLLER
             && let Some(replaced) = replaced
         {
-            replaced.wake();
+            panics::wake(&replaced);
+            panics::forget(replaced);
         }
     }
 
     /// The future with this ticket is dropped.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn leave(&self, ticket: Ticket) {
-        if self.holder.get() == ticket {
-            self.waiting.set(false);
-        }
-        if !self.others.borrow().is_empty() {
-            self.leave_others(ticket);
+        if self.has(FIRST | OTHERS) {
+            self.leave_list(ticket);
         }
     }
 
     #[cold]
-    fn leave_others(&self, ticket: Ticket) {
+    fn leave_list(&self, ticket: Ticket) {
+        if self.holder.get() == ticket {
+            self.clear(FIRST);
+        }
         let mut others = self.others.borrow_mut();
-        let left = others
-            .iter()
-            .position(|(other, _)| *other == ticket)
-            .map(|at| others.remove(at));
+        let left =
+            others.iter().position(|(other, _)| *other == ticket).map(|at| others.remove(at));
+        if others.is_empty() {
+            self.clear(OTHERS);
+        }
         drop(others);
         drop(left); // outside the borrow: dropping a waker may run foreign code
     }
+
+    #[inline(always)]
+    fn has(&self, flags: u32) -> bool {
+        self.flags.get() & flags != 0
+    }
+
+    #[inline(always)]
+    fn set(&self, flags: u32) {
+        self.flags.set(self.flags.get() | flags);
+    }
+
+    #[inline(always)]
+    fn clear(&self, flags: u32) {
+        self.flags.set(self.flags.get() & !flags);
+    }
+}
+
+#[cold]
+fn not_running() -> io::Error {
+    io::Error::other(
+        "the runtime that this socket was made in is not running on this thread: \
+         use a socket inside the block_on it was made in",
+    )
 }
 
 /// The key in the low half, the registration in the high half.

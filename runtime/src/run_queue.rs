@@ -1,14 +1,12 @@
 //! Who is ready to run, and how does a wake from any thread get into that list?
 //!
-//! A [`Home`] is what a runtime shows to everybody who may wake one of its tasks. It has two doors:
+//! There are two doors:
 //!
-//! - **The run queue**, for the home thread itself: keys of tasks in the order they became ready. No lock and no atomic
-//!   read-modify-write; [`AtHome`] hands it to its own thread only, and that same test tells friend from stranger.
+//! - **The run queue**, for the home thread itself: the tasks that are ready, in the order they became so. No lock, no
+//!   atomic read-modify-write. A task in it is held by it: who puts a task in takes the task's own reference out of the
+//!   task (cell.rs), so that no reference is counted up or down on the way, and no task can stand in it twice.
 //! - **The inbox**, for strangers: a list under a lock, and one word that says whether there is mail and whether the
 //!   owner sleeps. Whoever puts the first letter in front of a sleeping owner rings the bell; nobody else does.
-//!
-//! A task stands in the run queue at most once. Its [`Place`] remembers that in two marks: `queued`, which the home
-//! thread alone reads and writes, and `posted`, which strangers race for.
 //!
 //! # The handshake of sleep and mail (both halves are in this file; the models at its end run through them)
 //!
@@ -38,69 +36,110 @@
 //!
 //! Comes from: wakers (task/, executor.rs), Handle. Goes to: executor.rs, which takes batches from both doors.
 
-use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::instrument::{Instrument, TaskId};
-use crate::sync::{AtomicBool, AtomicU8, Mutex, Ordering, lock};
-use crate::sys::{AtHome, Bell};
+use slab::Slab;
 
-/// The runtime as its wakers see it. Shared by everything that may wake one of its tasks, on any thread, for as long as
-/// such a waker lives; an ended runtime leaves an empty shell with a closed inbox.
+use crate::instrument::{Instrument, TaskId};
+use crate::panics::{PanicPolicy, Panics};
+use crate::sync::{AtomicBool, AtomicU8, Mutex, Ordering, lock};
+use crate::sys::Bell;
+
+/// The home thread's door, and all the tasks behind it.
+pub(crate) struct RunQueue {
+    ready: RefCell<Vec<Ready>>,
+    /// All tasks that have not ended, for the end of the runtime. The loop never looks here.
+    pub(crate) tasks: RefCell<Slab<Arc<dyn Runnable>>>,
+    pub(crate) instrument: Option<Rc<dyn Instrument>>,
+    /// The task being polled. Kept only while an instrument is set.
+    pub(crate) polled: Cell<TaskId>,
+    pub(crate) closing: Cell<bool>,
+    pub(crate) panics: Panics,
+}
+
+/// Something to poll.
+pub(crate) enum Ready {
+    /// The future given to `block_on`.
+    Root,
+    Task(Arc<dyn Runnable>),
+}
+
+/// A task as the loop sees it, its future's type forgotten.
+pub(crate) trait Runnable {
+    /// Polls once, and puts itself where it belongs afterwards.
+    fn run(self: Arc<Self>);
+    /// Drops the future, as the runtime ends.
+    fn close(&self);
+    fn id(&self) -> TaskId;
+}
+
+impl RunQueue {
+    pub(crate) fn new(instrument: Option<Rc<dyn Instrument>>, policy: PanicPolicy) -> Rc<Self> {
+        Rc::new(RunQueue {
+            ready: RefCell::default(),
+            tasks: RefCell::default(),
+            instrument,
+            polled: Cell::new(TaskId::ROOT),
+            closing: Cell::new(false),
+            panics: Panics::new(policy),
+        })
+    }
+
+    #[inline(always)]
+    pub(crate) fn push(&self, ready: Ready) {
+        self.ready.borrow_mut().push(ready);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ready.borrow().is_empty()
+    }
+
+    /// Takes all tasks off the list, in the order of their places.
+    pub(crate) fn take_tasks(&self) -> Slab<Arc<dyn Runnable>> {
+        self.tasks.take()
+    }
+
+    /// Takes all that is ready, in order, and leaves `empty` in its place, for its memory.
+    pub(crate) fn take_batch(&self, empty: Vec<Ready>) -> Vec<Ready> {
+        self.ready.replace(empty)
+    }
+
+    /// Puts a batch that was not finished back in front of those that came meanwhile.
+    pub(crate) fn put_back(&self, rest: impl Iterator<Item = Ready>) {
+        self.ready.borrow_mut().splice(0..0, rest);
+    }
+}
+
+/// The runtime as strangers see it: where they send letters. Shared by everything that may wake one of its tasks, for as
+/// long as such a waker lives; a runtime that has ended leaves an empty shell with a closed inbox.
 pub(crate) struct Home {
-    queue: AtHome<RunQueue>,
     inbox: Inbox<Letter>,
     bell: Bell,
 }
 
-/// Where a task stands in its table: what the run queue holds.
-pub(crate) type Key = u32;
-
-/// The key of the future given to `block_on`, which is not in the table.
-pub(crate) const ROOT: Key = Key::MAX;
-
 /// What strangers may send.
 pub(crate) enum Letter {
     /// This task may go on.
-    Wake(Arc<dyn Posted>),
+    Wake(Arc<dyn Woken>),
     /// Do this at home.
     Call(Box<dyn FnOnce() + Send>),
 }
 
-/// A task, as far as a letter needs to know it.
-pub(crate) trait Posted: Send + Sync {
-    fn place(&self) -> &Place;
+/// A task as its letter sees it.
+pub(crate) trait Woken: Send + Sync {
+    /// The letter has come home.
+    fn arrived(self: Arc<Self>);
 }
 
-/// The home thread's own part.
-pub(crate) struct RunQueue {
-    ready: RefCell<VecDeque<Key>>,
-    pub(crate) instrument: Option<Rc<dyn Instrument>>,
-}
-
-/// The runtime has ended; what was sent is returned in it or dropped.
+/// The runtime has ended.
 #[derive(Debug)]
 pub(crate) struct Closed;
 
 impl Home {
-    pub(crate) fn new(bell: Bell, instrument: Option<Rc<dyn Instrument>>) -> Arc<Self> {
-        let queue = RunQueue {
-            ready: RefCell::default(),
-            instrument,
-        };
-        Arc::new(Home {
-            queue: AtHome::new(queue),
-            inbox: Inbox::new(),
-            bell,
-        })
-    }
-
-    /// The run queue, on the home thread; `None` for strangers.
-    #[inline(always)]
-    pub(crate) fn queue(&self) -> Option<&RunQueue> {
-        self.queue.get()
+    pub(crate) fn new(bell: Bell) -> Arc<Self> {
+        Arc::new(Home { inbox: Inbox::new(), bell })
     }
 
     /// Sends a letter from anywhere, and ends the owner's sleep if it is asleep.
@@ -121,101 +160,30 @@ impl Home {
     }
 }
 
-impl RunQueue {
-    #[inline]
-    pub(crate) fn push(&self, key: Key) {
-        self.ready.borrow_mut().push_back(key);
-    }
-
-    #[inline]
-    pub(crate) fn pop(&self) -> Option<Key> {
-        self.ready.borrow_mut().pop_front()
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.ready.borrow().len()
-    }
-
-    /// Gives back the memory: the home may live on in somebody's waker, and its last holder may be a stranger.
-    pub(crate) fn clear(&self) {
-        self.ready.take();
-    }
-}
-
-/// A task's place: which home, which key, and whether it is on its way to be run.
-///
-/// | mark     | set by                        | cleared by                          | what it prevents                     |
-/// |----------|-------------------------------|-------------------------------------|--------------------------------------|
-/// | `queued` | a wake at home; for good when the task has ended | the loop, just before the poll | two entries in the run queue; an entry for a dead task |
-/// | `posted` | the first stranger to wake    | the owner, reading the letter       | two letters in the inbox             |
-pub(crate) struct Place {
-    home: Arc<Home>,
-    pub(crate) id: TaskId,
-    pub(crate) key: Key,
-    /// Read and written by the home thread alone, so plain loads and stores (`Relaxed`) are enough.
-    queued: AtomicBool,
+/// What a stranger needs to wake a task: its home, and the mark that says a letter is on its way already.
+pub(crate) struct Address {
+    pub(crate) home: Arc<Home>,
+    /// Set by the first stranger to wake, cleared by the owner as it reads the letter: at most one letter a task.
     posted: AtomicBool,
 }
 
-impl Place {
-    /// `queued`: the caller puts the key into the run queue itself.
-    pub(crate) fn new(home: Arc<Home>, id: TaskId, key: Key, queued: bool) -> Self {
-        Place {
-            home,
-            id,
-            key,
-            queued: AtomicBool::new(queued),
-            posted: AtomicBool::new(false),
-        }
+impl Address {
+    pub(crate) fn new(home: Arc<Home>) -> Self {
+        Address { home, posted: AtomicBool::new(false) }
     }
 
-    /// A waker was called, on whichever thread. `letter` makes what a stranger has to send.
-    #[inline(always)]
-    pub(crate) fn wake(&self, letter: impl FnOnce() -> Arc<dyn Posted>) {
-        match self.home.queue() {
-            Some(queue) => self.enqueue(queue, false),
-            None => self.post(letter),
-        }
-    }
-
-    /// The letter a stranger sent has come.
-    pub(crate) fn arrived(&self) {
-        self.posted.swap(false, Ordering::AcqRel);
-        if let Some(queue) = self.home.queue() {
-            self.enqueue(queue, true);
-        }
-    }
-
-    /// The loop is about to poll: from here on a wake counts again.
-    #[inline]
-    pub(crate) fn unqueue(&self) {
-        self.queued.store(false, Ordering::Relaxed);
-    }
-
-    /// The task has ended: no wake queues it again. Says whether it still stands in the queue.
-    pub(crate) fn retire(&self) -> bool {
-        let queued = self.queued.load(Ordering::Relaxed);
-        self.queued.store(true, Ordering::Relaxed);
-        queued
-    }
-
-    #[inline(always)]
-    fn enqueue(&self, queue: &RunQueue, from_abroad: bool) {
-        if !self.queued.load(Ordering::Relaxed) {
-            self.queued.store(true, Ordering::Relaxed);
-            queue.push(self.key);
-        }
-        if let Some(instrument) = &queue.instrument {
-            instrument.woken(self.id, from_abroad);
-        }
-    }
-
+    /// A stranger wakes. `letter` makes what has to be sent.
     #[cold]
-    fn post(&self, letter: impl FnOnce() -> Arc<dyn Posted>) {
+    pub(crate) fn post(&self, letter: impl FnOnce() -> Arc<dyn Woken>) {
         if !self.posted.swap(true, Ordering::AcqRel) {
             // A home that has ended needs no wakes.
             let _ = self.home.post(Letter::Wake(letter()));
         }
+    }
+
+    /// The letter has come: from here on another one may be sent. Before the task is queued, see the head.
+    pub(crate) fn arrived(&self) {
+        self.posted.swap(false, Ordering::AcqRel);
     }
 }
 
@@ -235,10 +203,7 @@ pub(crate) struct Inbox<T> {
 impl<T> Inbox<T> {
     /// Born asleep: a letter that comes before the first turn rings, and the kernel keeps the ring.
     pub(crate) fn new() -> Self {
-        Inbox {
-            word: AtomicU8::new(ASLEEP),
-            letters: Mutex::new(Some(Vec::new())),
-        }
+        Inbox { word: AtomicU8::new(ASLEEP), letters: Mutex::new(Some(Vec::new())) }
     }
 
     /// Adds a letter. `Ok(true)`: the owner sleeps, and it is the caller who has to ring.
@@ -252,9 +217,7 @@ impl<T> Inbox<T> {
 
     /// The owner wants to sleep. `false`: there is mail, so it must not.
     pub(crate) fn fall_asleep(&self) -> bool {
-        self.word
-            .compare_exchange(0, ASLEEP, Ordering::AcqRel, Ordering::Acquire)
-            .is_ok()
+        self.word.compare_exchange(0, ASLEEP, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     /// The owner is awake, whatever it was before; letters no longer ring. Keeps MAIL as it is.
@@ -302,10 +265,7 @@ mod model {
 
     impl Eventfd {
         fn new() -> Arc<Self> {
-            Arc::new(Eventfd {
-                rung: Mutex::new(false),
-                changed: Condvar::new(),
-            })
+            Arc::new(Eventfd { rung: Mutex::new(false), changed: Condvar::new() })
         }
         fn ring(&self) {
             *self.rung.lock().unwrap() = true;

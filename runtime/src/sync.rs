@@ -24,7 +24,5 @@ pub(crate) use loom::sync::{
 /// Locks, and goes on with what is there if another thread panicked while it held the lock: no code under our locks
 /// can leave a value half written.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

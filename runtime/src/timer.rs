@@ -1,10 +1,8 @@
 //! How does a task wait for a time?
 //!
-//! A [`Sleep`] is a deadline and, once polled, a key into its runtime's timer wheel, where its waker lies. The loop moves
-//! the wheel on once a turn, by one reading of the clock, and wakes what is due.
-//!
-//! The wheel counts ticks of 2^16 ns (about 65 us) since the runtime was made. A deadline is rounded up to a tick and the
-//! clock down, so a timer is never early, and late by at most one tick plus what the kernel and the tasks before it take.
+//! A [`Sleep`] is a deadline and, once polled, a key into its runtime's clock, where its waker lies until the time has
+//! come (clock.rs). Everything else here is built on it: [`timeout`] polls a future and a `Sleep`, [`interval`] is a row of
+//! `Sleep`s.
 //!
 //! A `Sleep` holds a number and a key, no pointer, so it is `Send` and `Sync` (hyper asks for that). It belongs to the
 //! runtime in which it was last polled. Dropped somewhere else it cannot reach its entry in the wheel, which then stays
@@ -12,18 +10,16 @@
 //!
 //! No duration is too long: what exceeds the clock's range is never due.
 //!
-//! Comes from: user code. Goes to: wheel.rs; executor.rs calls `Timers::fire`.
+//! Comes from: user code. Goes to: clock.rs.
 
-use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use crate::clock::Entry;
 use crate::context;
 use crate::instrument::{Reason, Wait};
-use crate::wheel::{Key, Wheel};
 
 /// Ends at `duration` from now; never earlier.
 ///
@@ -53,16 +49,13 @@ pub fn sleep_until(deadline: Instant) -> Sleep {
 pub struct Sleep {
     /// `None`: never.
     deadline: Option<Instant>,
-    /// Where it lies in a wheel, and the number of that wheel's runtime.
-    entry: Option<(u64, Key)>,
+    /// Where it lies, once polled.
+    entry: Option<Entry>,
 }
 
 impl Sleep {
     fn until(deadline: Option<Instant>) -> Self {
-        Sleep {
-            deadline,
-            entry: None,
-        }
+        Sleep { deadline, entry: None }
     }
 
     /// When it ends; `None`: never, because the time asked for is beyond the clock's range.
@@ -77,12 +70,8 @@ impl Sleep {
     }
 
     fn leave(&mut self) {
-        if let Some((home, key)) = self.entry.take() {
-            let left = context::with(|context| {
-                let timers = &context.timers;
-                (timers.number == home).then(|| timers.wheel.borrow_mut().remove(key))
-            });
-            drop(left); // the waker in it is foreign code: dropped with no borrow held
+        if let Some(entry) = self.entry.take() {
+            context::with(|context| context.clock.remove(entry));
         }
     }
 }
@@ -95,19 +84,14 @@ impl Future for Sleep {
             return Poll::Pending;
         };
         let entry = self.entry;
-        let entry = context::expect("sleep", |context| {
-            context.timers.poll(deadline, entry, cx.waker())
-        });
+        let entry =
+            context::expect("sleep", |context| context.clock.poll(deadline, entry, cx.waker()));
         self.entry = entry;
         if entry.is_none() {
             return Poll::Ready(());
         }
         if context::is_watched() {
-            context::parked(&Wait {
-                reason: Reason::Timer,
-                source: None,
-                label: None,
-            });
+            context::parked(&Wait { reason: Reason::Timer, source: None, label: None });
         }
         Poll::Pending
     }
@@ -121,9 +105,7 @@ impl Drop for Sleep {
 
 impl fmt::Debug for Sleep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sleep")
-            .field("deadline", &self.deadline)
-            .finish()
+        f.debug_struct("Sleep").field("deadline", &self.deadline).finish()
     }
 }
 
@@ -161,11 +143,7 @@ async fn within<F: Future>(sleep: Sleep, future: F) -> Result<F::Output, Elapsed
         if let Poll::Ready(output) = future.as_mut().poll(cx) {
             return Poll::Ready(Ok(output));
         }
-        Pin::new(&mut sleep).poll(cx).map(|()| {
-            Err(Elapsed {
-                deadline: sleep.deadline,
-            })
-        })
+        Pin::new(&mut sleep).poll(cx).map(|()| Err(Elapsed { deadline: sleep.deadline }))
     })
     .await
 }
@@ -213,15 +191,8 @@ impl From<Elapsed> for std::io::Error {
 /// ```
 #[track_caller]
 pub fn interval(period: Duration) -> Interval {
-    assert!(
-        !period.is_zero(),
-        "interval: the period must be longer than zero"
-    );
-    Interval {
-        sleep: sleep(period),
-        period,
-        missed: MissedTicks::default(),
-    }
+    assert!(!period.is_zero(), "interval: the period must be longer than zero");
+    Interval { sleep: sleep(period), period, missed: MissedTicks::default() }
 }
 
 /// The ticks of [`interval`].
@@ -265,117 +236,11 @@ impl Interval {
             MissedTicks::Skip => {
                 let late = Instant::now().saturating_duration_since(due);
                 let missed = late.as_nanos() / self.period.as_nanos();
-                let skip = self
-                    .period
-                    .checked_mul(u32::try_from(missed + 1).unwrap_or(u32::MAX));
+                let skip = self.period.checked_mul(u32::try_from(missed + 1).unwrap_or(u32::MAX));
                 skip.and_then(|skip| due.checked_add(skip))
             }
         };
         self.sleep = Sleep::until(next);
         due
-    }
-}
-
-/// One runtime's timers.
-pub(crate) struct Timers {
-    /// Which runtime this is; given once in a process.
-    number: u64,
-    start: Instant,
-    wheel: RefCell<Wheel<Waker>>,
-    /// Whether the wheel holds anything: asked every turn, so not through the wheel.
-    empty: Cell<bool>,
-}
-
-/// 2^16 ns.
-const TICK_SHIFT: u32 = 16;
-
-impl Timers {
-    pub(crate) fn new() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        Timers {
-            number: NEXT.fetch_add(1, Ordering::Relaxed),
-            start: Instant::now(),
-            wheel: RefCell::new(Wheel::new()),
-            empty: Cell::new(true),
-        }
-    }
-
-    /// One poll of a `Sleep`: `None` if its time has come, else where it now lies.
-    fn poll(
-        &self,
-        deadline: Instant,
-        entry: Option<(u64, Key)>,
-        waker: &Waker,
-    ) -> Option<(u64, Key)> {
-        let mut wheel = self.wheel.borrow_mut();
-        if let Some((number, key)) = entry
-            && number == self.number
-        {
-            // Not in the wheel any more: it was taken out to be woken, so its time has come.
-            let lying = wheel.get_mut(key)?;
-            if !lying.will_wake(waker) {
-                let replaced = std::mem::replace(lying, waker.clone());
-                drop(wheel);
-                drop(replaced);
-            }
-            return entry;
-        }
-        let key = wheel
-            .insert(self.tick_after(deadline), waker.clone())
-            .ok()?;
-        self.empty.set(false);
-        Some((self.number, key))
-    }
-
-    /// How long until the wheel has to be looked at again: `None` if it is empty.
-    pub(crate) fn until_next(&self) -> Option<Duration> {
-        if self.empty.get() {
-            return None;
-        }
-        let Some(tick) = self.wheel.borrow().next() else {
-            self.empty.set(true);
-            return None;
-        };
-        let due = self
-            .start
-            .checked_add(Duration::from_nanos(tick.saturating_mul(1 << TICK_SHIFT)));
-        due.map(|due| due.saturating_duration_since(Instant::now()))
-    }
-
-    /// Reads the clock and wakes all whose time has come.
-    pub(crate) fn fire(&self) {
-        if self.empty.get() {
-            return;
-        }
-        let now = self.nanos(Instant::now()) >> TICK_SHIFT;
-        self.wheel.borrow_mut().advance(now);
-        // One at a time, with no borrow held: a waker is foreign code.
-        while let Some(waker) = self.pop_due() {
-            waker.wake();
-        }
-    }
-
-    fn pop_due(&self) -> Option<Waker> {
-        self.wheel.borrow_mut().pop_due()
-    }
-
-    /// The runtime ends: nobody will be woken any more.
-    pub(crate) fn clear(&self) {
-        self.empty.set(true);
-        let wheel = self.wheel.replace(Wheel::new());
-        drop(wheel);
-    }
-
-    /// The first tick that does not begin before `deadline`.
-    fn tick_after(&self, deadline: Instant) -> u64 {
-        self.nanos(deadline).div_ceil(1 << TICK_SHIFT)
-    }
-
-    /// Nanoseconds since the runtime was made; 584 years fit.
-    fn nanos(&self, at: Instant) -> u64 {
-        at.saturating_duration_since(self.start)
-            .as_nanos()
-            .try_into()
-            .unwrap_or(u64::MAX)
     }
 }

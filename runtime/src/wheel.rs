@@ -127,18 +127,10 @@ impl<T> Wheel<T> {
             return Err(value);
         }
         let generation = self.generation;
-        self.generation = generation
-            .checked_add(1)
-            .expect("2^64 inserts take centuries");
+        self.generation = generation.checked_add(1).expect("2^64 inserts take centuries");
         let entry = self.nodes.vacant_entry();
         let index = u32::try_from(entry.key()).expect("a wheel holds at most 2^32 entries");
-        entry.insert(Node {
-            deadline,
-            generation,
-            prev: index,
-            next: index,
-            value,
-        });
+        entry.insert(Node { deadline, generation, prev: index, next: index, value });
         self.append(index, place(deadline, self.now));
         Ok(Key { generation, index })
     }
@@ -193,11 +185,7 @@ impl<T> Wheel<T> {
         let (level, slot, start) = self.earliest()?;
         let head = self.heads[level][slot];
         let node = &self.nodes[head as usize];
-        Some(if node.next == head {
-            node.deadline
-        } else {
-            start
-        })
+        Some(if node.next == head { node.deadline } else { start })
     }
 
     /// Takes all values out, in no particular order, and releases the memory. The wheel is empty
@@ -205,17 +193,13 @@ impl<T> Wheel<T> {
     #[cfg(test)]
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = T> + use<T> {
         self.occupied = [0; LEVELS + 1];
-        mem::take(&mut self.nodes)
-            .into_iter()
-            .map(|(_, node)| node.value)
+        mem::take(&mut self.nodes).into_iter().map(|(_, node)| node.value)
     }
 
     /// The occupied slot that begins first: its level, its number, its first tick. Every slot of a
     /// lower level begins before any of a higher one, and all of them begin after `now`.
     fn earliest(&self) -> Option<(usize, usize, u64)> {
-        let level = self.occupied[..LEVELS]
-            .iter()
-            .position(|&slots| slots != 0)?;
+        let level = self.occupied[..LEVELS].iter().position(|&slots| slots != 0)?;
         let slot = self.occupied[level].trailing_zeros();
         let shift = level as u32 * DIGIT;
         let prefix = (self.now >> shift) & !(SLOTS as u64 - 1);
@@ -257,13 +241,7 @@ impl<T> Wheel<T> {
 
     /// Takes an existing entry out of the slab and out of its ring.
     fn unlink(&mut self, index: u32) -> T {
-        let Node {
-            deadline,
-            prev,
-            next,
-            value,
-            ..
-        } = self.nodes.remove(index as usize);
+        let Node { deadline, prev, next, value, .. } = self.nodes.remove(index as usize);
         let (level, slot) = place(deadline, self.now);
         if next == index {
             self.occupied[level] &= !(1 << slot);
@@ -284,10 +262,7 @@ fn place(deadline: u64, now: u64) -> (usize, usize) {
         return (DUE, 0);
     }
     let level = (deadline ^ now).ilog2() / DIGIT;
-    (
-        level as usize,
-        (deadline >> (level * DIGIT)) as usize % SLOTS,
-    )
+    (level as usize, (deadline >> (level * DIGIT)) as usize % SLOTS)
 }
 
 #[cfg(test)]
@@ -299,28 +274,15 @@ mod tests {
     use super::*;
 
     const YEAR: u64 = 481_000_000_000; // of ticks of 2^16 ns
-    const BORDERS: [u64; 11] = [
-        1,
-        63,
-        64,
-        65,
-        4_095,
-        4_096,
-        4_097,
-        262_143,
-        262_144,
-        1 << 60,
-        u64::MAX,
-    ];
+    const BORDERS: [u64; 11] =
+        [1, 63, 64, 65, 4_095, 4_096, 4_097, 262_143, 262_144, 1 << 60, u64::MAX];
 
     fn popped<T>(wheel: &mut Wheel<T>) -> Vec<T> {
         std::iter::from_fn(|| wheel.pop_due()).collect()
     }
 
     fn filed<T: std::fmt::Debug>(wheel: &mut Wheel<T>, deadline: u64, value: T) -> Key {
-        wheel
-            .insert(deadline, value)
-            .expect("the deadline is ahead")
+        wheel.insert(deadline, value).expect("the deadline is ahead")
     }
 
     /// Walks every ring: the rule of the head holds, links agree, and no entry is outside.
@@ -398,10 +360,7 @@ mod tests {
     #[test]
     fn equal_deadlines_fire_in_the_order_of_insertion_from_whatever_level() {
         let mut wheel = Wheel::new();
-        for (count, now) in [0, 1, 4_000, 5_000, 299_000, 299_990]
-            .into_iter()
-            .enumerate()
-        {
+        for (count, now) in [0, 1, 4_000, 5_000, 299_000, 299_990].into_iter().enumerate() {
             wheel.advance(now);
             filed(&mut wheel, 300_000, count);
         }
@@ -472,11 +431,7 @@ mod tests {
         assert_eq!(wheel.remove(keys[1]), None);
         *wheel.get_mut(keys[3]).expect("due, not popped") = 33;
         filed(&mut wheel, 15, 5);
-        assert_eq!(
-            wheel.next(),
-            Some(14),
-            "due entries wait, so the time is now"
-        );
+        assert_eq!(wheel.next(), Some(14), "due entries wait, so the time is now");
         wheel.advance(15);
         check(&wheel);
         assert_eq!(wheel.remove(keys[4]), Some(4)); // again from the middle

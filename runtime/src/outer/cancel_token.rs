@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -47,7 +48,10 @@ impl CancelToken {
         state.cancelled = true;
         let waiting = std::mem::take(&mut state.waiting);
         drop(state);
-        waiting.into_values().for_each(Waker::wake);
+        for waker in waiting.into_values() {
+            // A waker is foreign code: if one panics, the others are woken all the same.
+            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+        }
     }
 
     /// Whether the flag is set.
@@ -60,10 +64,7 @@ impl CancelToken {
     /// # Cancel safety
     /// Dropping the wait takes it off the list and changes nothing.
     pub fn cancelled(&self) -> Cancelled {
-        Cancelled {
-            token: self.clone(),
-            number: None,
-        }
+        Cancelled { token: self.clone(), number: None }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -73,9 +74,7 @@ impl CancelToken {
 
 impl fmt::Debug for CancelToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CancelToken")
-            .field("cancelled", &self.is_cancelled())
-            .finish()
+        f.debug_struct("CancelToken").field("cancelled", &self.is_cancelled()).finish()
     }
 }
 

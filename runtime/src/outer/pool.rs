@@ -327,18 +327,14 @@ impl Pool {
             Ok(()) if back.is_gone() => {}
             Ok(()) => {
                 let result = catch_unwind(AssertUnwindSafe(|| job(&back.job)));
-                self.panicked
-                    .fetch_add(result.is_err().into(), Ordering::Relaxed);
+                self.panicked.fetch_add(result.is_err().into(), Ordering::Relaxed);
                 self.finished.fetch_add(1, Ordering::Relaxed);
                 back.finish(Ok(result));
             }
             Err(error) => back.finish(Err(UnblockError::NoThread(error))),
         };
         match self.submit(Box::new(run)) {
-            Ok(id) => Unblock {
-                slot,
-                queued: Some((self, id)),
-            },
+            Ok(id) => Unblock { slot, queued: Some((self, id)) },
             Err(refused) => {
                 slot.finish(Err(refused));
                 Unblock { slot, queued: None }
@@ -448,10 +444,7 @@ impl Pool {
     /// Whether the pool's threads, if any, live in this process and not in the one it was forked from.
     fn is_of_this_process(&self) -> bool {
         let pid = process::id();
-        match self
-            .owner
-            .compare_exchange(0, pid, Ordering::Relaxed, Ordering::Relaxed)
-        {
+        match self.owner.compare_exchange(0, pid, Ordering::Relaxed, Ordering::Relaxed) {
             Ok(_) => true,
             Err(owner) => owner == pid,
         }
@@ -479,13 +472,8 @@ enum Outcome<T> {
 
 impl<T> Slot<T> {
     fn new() -> Slot<T> {
-        let job = Job {
-            abandoned: AtomicBool::new(false),
-        };
-        Slot {
-            job,
-            outcome: Mutex::new(Outcome::Awaited(None)),
-        }
+        let job = Job { abandoned: AtomicBool::new(false) };
+        Slot { job, outcome: Mutex::new(Outcome::Awaited(None)) }
     }
 
     fn is_gone(&self) -> bool {
@@ -534,12 +522,7 @@ mod tests {
 
     /// A pool of its own for one test, with the bounds that the test is about.
     fn pool(cap: usize, bound: usize, linger: Duration) -> &'static Pool {
-        let config = Config {
-            cap,
-            bound,
-            linger,
-            ..Config::PROCESS
-        };
+        let config = Config { cap, bound, linger, ..Config::PROCESS };
         Box::leak(Box::new(Pool::new(config)))
     }
 
@@ -550,11 +533,7 @@ mod tests {
             let _ended = ended;
             test();
         });
-        assert_ne!(
-            end.recv_timeout(LONG),
-            Err(mpsc::RecvTimeoutError::Timeout),
-            "it hangs"
-        );
+        assert_ne!(end.recv_timeout(LONG), Err(mpsc::RecvTimeoutError::Timeout), "it hangs");
         if let Err(panic) = thread.join() {
             resume_unwind(panic);
         }
@@ -611,10 +590,7 @@ mod tests {
     fn the_result_comes_back_from_another_thread_of_the_given_name() {
         with_deadline(|| {
             let name = || thread::current().name().map(String::from);
-            assert_eq!(
-                value(pool(1, 1, LONG).unblock(move |_| name())),
-                Some("pool-1".into())
-            );
+            assert_eq!(value(pool(1, 1, LONG).unblock(move |_| name())), Some("pool-1".into()));
             assert_eq!(value(unblock(|| 6 * 7)), 42);
         });
     }
@@ -799,10 +775,7 @@ mod tests {
     fn without_any_thread_the_awaiter_hears_why() {
         with_deadline(|| {
             let start = |_: &'static Pool, _| Err(io::Error::from_raw_os_error(11));
-            let config = Config {
-                start,
-                ..Config::PROCESS
-            };
+            let config = Config { start, ..Config::PROCESS };
             let pool: &'static Pool = Box::leak(Box::new(Pool::new(config)));
             match await_here(pool.unblock(|_| unreachable!("no thread can run it"))) {
                 Err(UnblockError::NoThread(error)) => assert_eq!(error.raw_os_error(), Some(11)),
@@ -822,10 +795,7 @@ mod tests {
                 REFUSALS.fetch_add(1, Ordering::Relaxed);
                 Err(io::Error::other("no more"))
             };
-            let config = Config {
-                start,
-                ..Config::PROCESS
-            };
+            let config = Config { start, ..Config::PROCESS };
             let pool: &'static Pool = Box::leak(Box::new(Pool::new(config)));
             let busy = occupy(pool);
             let waits = pool.unblock(|_| 5);
@@ -855,10 +825,7 @@ mod tests {
             let jobs: Vec<_> = (0..many).map(|n| pool.unblock(move |_| n)).collect();
             assert!(jobs.into_iter().map(value).eq(0..many));
             let stats = pool.stats();
-            assert_eq!(
-                (stats.submitted, stats.finished),
-                (many as u64, many as u64)
-            );
+            assert_eq!((stats.submitted, stats.finished), (many as u64, many as u64));
             assert!(stats.threads <= 64);
         });
     }
@@ -914,11 +881,7 @@ mod tests {
             let busy = occupy(pool);
             let mut job = pool.unblock(|_| 3);
             let waker = Waker::from(Arc::new(Bad));
-            assert!(
-                Pin::new(&mut job)
-                    .poll(&mut Context::from_waker(&waker))
-                    .is_pending()
-            );
+            assert!(Pin::new(&mut job).poll(&mut Context::from_waker(&waker)).is_pending());
             drop(busy);
             until(|| pool.stats().idle == 1);
             assert_eq!(value(job), 3);
@@ -940,11 +903,7 @@ mod tests {
             let counts = [0, 1].map(|_| Arc::new(Count(AtomicUsize::new(0))));
             for count in &counts {
                 let waker = Waker::from(Arc::clone(count));
-                assert!(
-                    Pin::new(&mut job)
-                        .poll(&mut Context::from_waker(&waker))
-                        .is_pending()
-                );
+                assert!(Pin::new(&mut job).poll(&mut Context::from_waker(&waker)).is_pending());
             }
             assert_eq!(Arc::strong_count(&counts[0]), 1);
             drop(release);

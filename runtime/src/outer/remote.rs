@@ -10,6 +10,7 @@
 //! Comes from: any thread. Goes to: executor.rs (`Handle::post`, `spawn`).
 
 use std::fmt;
+use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -46,14 +47,12 @@ impl Handle {
             result: None,
             waiting: None,
             stopped: false,
+            detached: false,
             watcher: None,
         })));
-        let sender = Sender {
-            slot: Arc::clone(&slot),
-            sent: false,
-        };
+        let sender = Sender { slot: Arc::clone(&slot), sent: false };
         self.post(move || drop(spawn(forward(spawn(make()), sender))))?;
-        Ok(RemoteHandle { slot })
+        Ok(RemoteHandle { slot, home: self.clone() })
     }
 }
 
@@ -76,6 +75,7 @@ async fn forward<T: Send>(mut task: JoinHandle<T>, sender: Sender<T>) {
 /// Awaiting by `&mut handle` and dropping that future loses nothing.
 pub struct RemoteHandle<T> {
     slot: Arc<Slot<T>>,
+    home: Handle,
 }
 
 impl<T> RemoteHandle<T> {
@@ -107,6 +107,22 @@ impl<T> Future for RemoteHandle<T> {
     }
 }
 
+/// A panic that nobody will ask for goes home, to the runtime's policy.
+impl<T> Drop for RemoteHandle<T> {
+    fn drop(&mut self) {
+        let mut state = self.slot.lock();
+        state.detached = true;
+        let left = (state.result.take(), state.waiting.take());
+        drop(state);
+        if let (Some(Err(error)), _) = left
+            && let Ok(payload) = error.try_into_panic()
+        {
+            // A runtime that has ended has no policy any more; the panic hook has had its say.
+            let _ = self.home.post(move || resume_unwind(payload));
+        }
+    }
+}
+
 impl<T> fmt::Debug for RemoteHandle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RemoteHandle").finish_non_exhaustive()
@@ -122,6 +138,8 @@ struct State<T> {
     waiting: Option<Waker>,
     /// The task is to be stopped.
     stopped: bool,
+    /// Nobody will ask for the result.
+    detached: bool,
     /// Who, at home, wants to know that.
     watcher: Option<Waker>,
 }
@@ -131,14 +149,19 @@ impl<T> Slot<T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn complete(&self, result: Result<T, JoinError>) {
+    /// Gives the result to whoever waits; back, if nobody ever will.
+    fn complete(&self, result: Result<T, JoinError>) -> Result<(), Result<T, JoinError>> {
         let mut state = self.lock();
+        if state.detached {
+            return Err(result);
+        }
         state.result = Some(result);
         let waiting = state.waiting.take();
         drop(state);
         if let Some(waiting) = waiting {
             waiting.wake();
         }
+        Ok(())
     }
 }
 
@@ -151,7 +174,12 @@ struct Sender<T> {
 impl<T> Sender<T> {
     fn send(mut self, result: Result<T, JoinError>) {
         self.sent = true;
-        self.slot.complete(result);
+        if let Err(Err(error)) = self.slot.complete(result)
+            && let Ok(payload) = error.try_into_panic()
+        {
+            // This task's own handle is gone, so what it panics with goes to the runtime's policy.
+            resume_unwind(payload);
+        }
     }
 
     fn is_stopped(&self, watcher: &Waker) -> bool {
@@ -169,7 +197,8 @@ impl<T> Drop for Sender<T> {
         let watcher = self.slot.lock().watcher.take();
         drop(watcher);
         if !self.sent {
-            self.slot.complete(Err(JoinError::from(Gone)));
+            // If it comes back, nobody waits for it.
+            let _ = self.slot.complete(Err(JoinError::from(Gone)));
         }
     }
 }

@@ -58,16 +58,10 @@ pub fn signals(list: impl IntoIterator<Item = Signal>) -> io::Result<Signals> {
             "runtime::signals outside of a runtime: call it inside runtime::block_on(async { .. })",
         ));
     }
-    let numbers = list
-        .into_iter()
-        .map(Signal::check)
-        .collect::<io::Result<Vec<_>>>()?;
+    let numbers = list.into_iter().map(Signal::check).collect::<io::Result<Vec<_>>>()?;
     let subscription = os::Subscription::new(&numbers)?;
     let socket = AsyncSocket::new(subscription.reader())?.with_label(|_, f| f.write_str("signals"));
-    Ok(Signals {
-        socket,
-        subscription,
-    })
+    Ok(Signals { socket, subscription })
 }
 
 /// Waits for Ctrl-C (`SIGINT`), once. It is caught from this call on, until the future has ended or is dropped; so a

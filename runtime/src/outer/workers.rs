@@ -33,25 +33,20 @@ where
     F::Output: Send + 'static,
 {
     let start = Arc::new(start);
-    let mut workers = Workers {
-        threads: Vec::new(),
-        handles: Vec::new(),
-    };
+    let mut workers = Workers { threads: Vec::new(), handles: Vec::new() };
     for index in 0..count {
         let start = Arc::clone(&start);
         let (ready, is_ready) = mpsc::channel();
-        let thread = thread::Builder::new()
-            .name(format!("worker-{index}"))
-            .spawn(move || {
-                let runtime = Runtime::new();
-                let told = match &runtime {
-                    Ok(runtime) => Ok(runtime.handle()),
-                    Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
-                };
-                // The other side waits for just this, so it is there.
-                let _ = ready.send(told);
-                runtime.ok().map(|runtime| runtime.block_on(start(index)))
-            })?;
+        let thread = thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+            let runtime = Runtime::new();
+            let told = match &runtime {
+                Ok(runtime) => Ok(runtime.handle()),
+                Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+            };
+            // The other side waits for just this, so it is there.
+            let _ = ready.send(told);
+            runtime.ok().map(|runtime| runtime.block_on(start(index)))
+        })?;
         let handle = is_ready.recv().map_err(io::Error::other)??;
         workers.handles.push(handle);
         workers.threads.push(thread);
@@ -87,8 +82,6 @@ impl<T> Workers<T> {
 
 impl<T> fmt::Debug for Workers<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Workers")
-            .field("threads", &self.threads.len())
-            .finish()
+        f.debug_struct("Workers").field("threads", &self.threads.len()).finish()
     }
 }

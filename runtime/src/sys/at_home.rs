@@ -34,10 +34,7 @@ unsafe impl<T> Send for AtHome<T> {}
 impl<T> AtHome<T> {
     /// Keeps `value` for the calling thread.
     pub(crate) fn new(value: T) -> Self {
-        AtHome {
-            home: this_thread(),
-            value: ManuallyDrop::new(value),
-        }
+        AtHome { home: this_thread(), value: ManuallyDrop::new(value) }
     }
 
     /// The content, if the caller is on its thread.
@@ -92,11 +89,7 @@ mod tests {
         })
         .join()
         .expect("the stranger does not panic");
-        assert_eq!(
-            Rc::strong_count(&rc),
-            2,
-            "dropped abroad: the content is leaked, not touched"
-        );
+        assert_eq!(Rc::strong_count(&rc), 2, "dropped abroad: the content is leaked, not touched");
     }
 
     #[test]

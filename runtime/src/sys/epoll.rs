@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::{BELL, Event, fork};
+use super::{BELL, Event, fork, state};
 
 /// Reports say when the peer has finished, so less than asked for means: nothing left.
 pub(crate) const SHORT_COUNT_MEANS_EMPTY: bool = true;
@@ -30,10 +30,13 @@ pub(crate) const SHORT_COUNT_MEANS_EMPTY: bool = true;
 const CAPACITY: usize = 256;
 
 const INTEREST: u32 = (libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET) as u32;
-const READ: u32 = (libc::EPOLLIN | libc::EPOLLPRI) as u32 | READ_CLOSED;
-const WRITE: u32 = libc::EPOLLOUT as u32 | WRITE_CLOSED;
-const READ_CLOSED: u32 = (libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR) as u32;
-const WRITE_CLOSED: u32 = (libc::EPOLLHUP | libc::EPOLLERR) as u32;
+
+// The seam's bits are the kernel's.
+const _: () = {
+    assert!(state::IN == libc::EPOLLIN as u32 && state::OUT == libc::EPOLLOUT as u32);
+    assert!(state::WRITE_CLOSED == (libc::EPOLLHUP | libc::EPOLLERR) as u32);
+    assert!(state::READ_CLOSED == libc::EPOLLRDHUP as u32 | state::WRITE_CLOSED);
+};
 
 /// The kernel's queue of readiness.
 pub(crate) struct Poller {
@@ -50,19 +53,13 @@ impl Poller {
         let epoll = owned(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
         // SAFETY: as above.
         let bell = owned(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
-        let poller = Poller {
-            epoll,
-            bell: Arc::new(bell),
-            born,
-        };
+        let poller = Poller { epoll, bell: Arc::new(bell), born };
         poller.control(libc::EPOLL_CTL_ADD, poller.bell.as_raw_fd(), BELL)?;
         Ok(poller)
     }
 
     pub(crate) fn bell(&self) -> Bell {
-        Bell {
-            eventfd: Arc::clone(&self.bell),
-        }
+        Bell { eventfd: Arc::clone(&self.bell) }
     }
 
     pub(crate) fn add(&self, fd: BorrowedFd<'_>, token: u64) -> io::Result<()> {
@@ -71,17 +68,18 @@ impl Poller {
 
     /// Edges need no re-arming.
     #[inline(always)]
-    pub(crate) fn rearm(&self, _: RawFd, _: u64, _: bool, _: bool) -> io::Result<()> {
+    pub(crate) fn rearm(
+        &self,
+        _: RawFd,
+        _: u64,
+        _: impl FnOnce() -> (bool, bool),
+    ) -> io::Result<()> {
         Ok(())
     }
 
     /// `closing`: the descriptor is closed right after this and has no duplicate, so the kernel forgets it by itself.
     pub(crate) fn remove(&self, fd: RawFd, closing: bool) -> io::Result<()> {
-        if closing {
-            Ok(())
-        } else {
-            self.control(libc::EPOLL_CTL_DEL, fd, 0)
-        }
+        if closing { Ok(()) } else { self.control(libc::EPOLL_CTL_DEL, fd, 0) }
     }
 
     /// Sleeps until something happens, at most for `limit`. A signal ends the sleep with no events.
@@ -145,18 +143,11 @@ impl Poller {
     }
 
     fn control(&self, operation: i32, fd: RawFd, token: u64) -> io::Result<()> {
-        let mut event = libc::epoll_event {
-            events: INTEREST,
-            u64: token,
-        };
+        let mut event = libc::epoll_event { events: INTEREST, u64: token };
         // SAFETY: `event` lives through the call. A number that is no open descriptor is an error, no more.
         let result =
             unsafe { libc::epoll_ctl(self.epoll.as_raw_fd(), operation, fd, &raw mut event) };
-        if result == 0 {
-            Ok(())
-        } else {
-            Err(io::Error::last_os_error())
-        }
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 }
 
@@ -174,27 +165,15 @@ pub(crate) struct Events {
 
 impl Events {
     pub(crate) fn new() -> Self {
-        Events {
-            list: Box::new([libc::epoll_event { events: 0, u64: 0 }; CAPACITY]),
-            filled: 0,
-        }
+        Events { list: Box::new([libc::epoll_event { events: 0, u64: 0 }; CAPACITY]), filled: 0 }
     }
 
     /// The reports in the kernel's order, the bell's left out.
+    #[inline]
     pub(crate) fn iter(&self) -> impl Iterator<Item = Event> {
-        self.list[..self.filled]
-            .iter()
-            .filter(|event| event.u64 != BELL)
-            .map(|event| {
-                let state = event.events;
-                Event {
-                    token: event.u64,
-                    read: state & READ != 0,
-                    write: state & WRITE != 0,
-                    read_closed: state & READ_CLOSED != 0,
-                    write_closed: state & WRITE_CLOSED != 0,
-                }
-            })
+        let list = self.list[..self.filled].iter();
+        list.filter(|event| event.u64 != BELL)
+            .map(|event| Event { token: event.u64, state: event.events })
     }
 }
 

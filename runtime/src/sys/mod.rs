@@ -44,12 +44,18 @@ const BELL: u64 = u64::MAX;
 pub(crate) struct Event {
     /// The number the source was added with.
     pub(crate) token: u64,
-    /// A read would not block: there are bytes, a connection, an error or the end of the stream.
-    pub(crate) read: bool,
+    /// Bits of [`state`].
+    pub(crate) state: u32,
+}
+
+/// What an event says, in bits. They are epoll's numbers, so that its backend has nothing to translate.
+pub(crate) mod state {
+    /// There are bytes, or a connection.
+    pub(crate) const IN: u32 = 0x1;
     /// A write would not block.
-    pub(crate) write: bool,
-    /// Nothing will follow what can be read now: the peer has finished, or an error waits.
-    pub(crate) read_closed: bool,
-    /// Writing has come to an end or to an error.
-    pub(crate) write_closed: bool,
+    pub(crate) const OUT: u32 = 0x4;
+    /// An error waits to be taken, or the connection is gone, or the peer has finished: any bit of these.
+    pub(crate) const READ_CLOSED: u32 = 0x2018;
+    /// An error waits to be taken, or the connection is gone.
+    pub(crate) const WRITE_CLOSED: u32 = 0x18;
 }

@@ -30,8 +30,8 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-#[cfg(any(target_vendor = "apple", target_os = "freebsd", target_os = "dragonfly"))]
-use libc::__error as errno_place;
+#[cfg(any(target_os = "illumos", target_os = "solaris"))]
+use libc::___errno as errno_place;
 #[cfg(any(target_os = "android", target_os = "netbsd", target_os = "openbsd"))]
 use libc::__errno as errno_place;
 #[cfg(not(any(
@@ -45,8 +45,8 @@ use libc::__errno as errno_place;
     target_os = "solaris",
 )))]
 use libc::__errno_location as errno_place;
-#[cfg(any(target_os = "illumos", target_os = "solaris"))]
-use libc::___errno as errno_place;
+#[cfg(any(target_vendor = "apple", target_os = "freebsd", target_os = "dragonfly"))]
+use libc::__error as errno_place;
 
 pub(crate) use libc::{
     SIGALRM, SIGBUS, SIGCHLD, SIGCONT, SIGFPE, SIGHUP, SIGILL, SIGINT, SIGKILL, SIGPIPE, SIGQUIT,
@@ -195,12 +195,7 @@ fn lock() -> MutexGuard<'static, Table> {
 
 impl Table {
     const fn new(born: u32) -> Self {
-        Table {
-            opened: 0,
-            free: Vec::new(),
-            caught: BTreeMap::new(),
-            born,
-        }
+        Table { opened: 0, free: Vec::new(), caught: BTreeMap::new(), born }
     }
 
     /// Finds a free slot, or opens the next.
@@ -222,22 +217,14 @@ impl Table {
                 (self.opened - 1, &*Box::leak(Box::new(reader)))
             }
         };
-        Ok(Subscription {
-            slot,
-            reader,
-            signals: 0,
-            taken: 0,
-            born: self.born,
-        })
+        Ok(Subscription { slot, reader, signals: 0, taken: 0, born: self.born })
     }
 
     /// One more subscriber of a signal.
     fn catch(&mut self, number: i32) -> io::Result<()> {
         let previous = set_disposition(number, Some(&ours()))?;
-        let caught = self.caught.entry(number).or_insert(Caught {
-            subscribers: 0,
-            before: previous,
-        });
+        let caught =
+            self.caught.entry(number).or_insert(Caught { subscribers: 0, before: previous });
         if !is_ours(&previous) {
             caught.before = previous; // somebody has put another in since
         }
@@ -260,11 +247,7 @@ impl Table {
 
 impl Slot {
     const fn new() -> Self {
-        Slot {
-            writer: AtomicI32::new(-1),
-            wanted: AtomicU64::new(0),
-            pending: AtomicU64::new(0),
-        }
+        Slot { writer: AtomicI32::new(-1), wanted: AtomicU64::new(0), pending: AtomicU64::new(0) }
     }
 }
 
@@ -305,11 +288,7 @@ fn set_disposition(number: i32, new: Option<&libc::sigaction>) -> io::Result<lib
     // SAFETY: `new` is null or lives through the call, and what it names is either `on_signal`, which does only what a
     // handler may, or what the kernel gave us for this signal. `previous` is ours to write.
     let result = unsafe { libc::sigaction(number, new, &raw mut previous) };
-    if result == 0 {
-        Ok(previous)
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    if result == 0 { Ok(previous) } else { Err(io::Error::last_os_error()) }
 }
 
 fn bit(number: i32) -> u64 {

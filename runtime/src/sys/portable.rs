@@ -18,7 +18,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Event, fork};
+use super::{Event, fork, state};
 
 /// No end-of-stream in the reports: after a short read the next byte may already be the last one.
 pub(crate) const SHORT_COUNT_MEANS_EMPTY: bool = false;
@@ -34,26 +34,18 @@ pub(crate) struct Poller {
 
 impl Poller {
     pub(crate) fn new() -> io::Result<Self> {
-        Ok(Poller {
-            born: fork::generation(),
-            poller: Arc::new(polling::Poller::new()?),
-        })
+        Ok(Poller { born: fork::generation(), poller: Arc::new(polling::Poller::new()?) })
     }
 
     pub(crate) fn bell(&self) -> Bell {
-        Bell {
-            poller: Arc::clone(&self.poller),
-        }
+        Bell { poller: Arc::clone(&self.poller) }
     }
 
     pub(crate) fn add(&self, fd: BorrowedFd<'_>, token: u64) -> io::Result<()> {
         let interest = polling::Event::new(key(token)?, true, true).with_interrupt();
         // SAFETY: polling asks that the descriptor be removed before it is closed: `remove` is called by the drop of
         // the registration (reactor.rs), which comes before the drop of the descriptor's owner (async_socket.rs).
-        unsafe {
-            self.poller
-                .add_with_mode(fd.as_raw_fd(), interest, self.mode())
-        }
+        unsafe { self.poller.add_with_mode(fd.as_raw_fd(), interest, self.mode()) }
     }
 
     /// Asks again for the directions given, if the kernel forgets after each report.
@@ -61,10 +53,10 @@ impl Poller {
         if self.poller.supports_edge() {
             return Ok(());
         }
+        let (read, write) = wanted();
         // SAFETY: the reactor re-arms only what it has added and not yet removed, so the descriptor is open.
         let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-        self.poller
-            .modify(fd, polling::Event::new(key(token)?, read, write))
+        self.poller.modify(fd, polling::Event::new(key(token)?, read, write))
     }
 
     /// polling keeps lists of its own, so `closing` makes no difference.
@@ -106,22 +98,18 @@ pub(crate) struct Events {
 
 impl Events {
     pub(crate) fn new() -> Self {
-        Events {
-            list: polling::Events::with_capacity(CAPACITY),
-        }
+        Events { list: polling::Events::with_capacity(CAPACITY) }
     }
 
     /// The reports in the kernel's order; polling leaves its own bell out.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Event> {
         self.list.iter().map(|event| {
+            let bit = |set: bool, bits: u32| if set { bits } else { 0 };
             let ended = event.is_interrupt() || event.is_err().unwrap_or(false);
-            Event {
-                token: event.key as u64,
-                read: event.readable || ended,
-                write: event.writable || ended,
-                read_closed: ended,
-                write_closed: ended,
-            }
+            let state = bit(event.readable, state::IN)
+                | bit(event.writable, state::OUT)
+                | bit(ended, state::READ_CLOSED);
+            Event { token: event.key as u64, state }
         })
     }
 }

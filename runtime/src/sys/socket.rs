@@ -7,25 +7,25 @@
 //! Comes from: async_socket.rs. Goes to: the kernel.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 /// Receives into `buffer`. Zero: the end of the stream (or an empty buffer, or an empty datagram).
 #[inline]
-pub(crate) fn recv(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
-    // SAFETY: `buffer` is writable for its length through the call, and `fd` is open.
-    let count = unsafe { libc::recv(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0) };
+pub(crate) fn recv(fd: RawFd, buffer: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: `buffer` is writable for its length through the call. A number that is no open descriptor is an error.
+    let count = unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), 0) };
     counted(count)
 }
 
 /// Sends as much of `bytes` as the kernel takes now.
 #[inline]
-pub(crate) fn send(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+pub(crate) fn send(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
     #[cfg(any(target_os = "macos", target_os = "ios"))]
     const FLAGS: i32 = 0; // these have SO_NOSIGPIPE instead, which std and socket2 set at creation
     #[cfg(not(any(target_os = "macos", target_os = "ios")))]
     const FLAGS: i32 = libc::MSG_NOSIGNAL;
-    // SAFETY: `bytes` is readable for its length through the call, and `fd` is open.
-    let count = unsafe { libc::send(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), FLAGS) };
+    // SAFETY: `bytes` is readable for its length through the call. A number that is no open descriptor is an error.
+    let count = unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), FLAGS) };
     counted(count)
 }
 
@@ -51,11 +51,7 @@ pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
     let mut on: libc::c_int = 1;
     // SAFETY: the place is ours and lives through the call; the request only reads it.
     let result = unsafe { libc::ioctl(fd.as_raw_fd(), libc::FIONBIO, &raw mut on) };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 #[inline]

@@ -1,55 +1,67 @@
 //! Where does a task's future live, and who may touch it when?
 //!
-//! The cell is one `Arc`. Its outer half, [`Place`], is for any thread. Its inner half, [`Body`], holds the future, which
+//! The cell is one `Arc`. Its outer half, [`Address`], is for any thread. Its inner half, [`Body`], holds the future, which
 //! may be anything and must never be touched abroad; [`AtHome`] sees to that. At home three parties meet over it, the
 //! loop (`run`), the handle (`poll_join`, `abort`, `detach`) and the end of the runtime (`close`), and they may meet inside
 //! one another: a task can abort or await itself in its own poll. So `stage` is a `RefCell`, borrowed for the whole of a
-//! poll: it is the mark "being polled", and two references to the future at a time are impossible, not just forbidden.
+//! poll: that is the mark "being polled", and two references to the future at a time are impossible, not just forbidden.
 //!
 //! `stage` as a register sheet:
 //!
 //! | stage      | what it holds                 | entered by                                 | left by                       |
 //! |------------|-------------------------------|--------------------------------------------|-------------------------------|
-//! | `Running`  | the future, pinned            | `new`                                      | `run`, `abort`, `close`       |
+//! | `Running`  | the future, pinned            | `start`                                    | `run`, `abort`, `close`       |
 //! | `Finished` | the result, for the handle    | those three, if there is a handle          | `poll_join`, `detach`         |
 //! | `Gone`     | nothing                       | those three, if there is none; the handle  | never                         |
 //!
-//! `flags`: `HANDLE` is set by `new` and cleared by `detach`; `ABORT` is set by an abort that finds the stage borrowed, and
-//! read by `run` when the poll is over.
+//! `flags`, one bit each:
 //!
-//! The one unsafe line of the file pins the future. Its argument stands there.
+//! | bit      | set by                                          | cleared by                | read by                    |
+//! |----------|-------------------------------------------------|---------------------------|----------------------------|
+//! | `HANDLE` | `start`                                         | `detach`                  | `finish`: keep the result? |
+//! | `ABORT`  | `abort`, if it finds the stage borrowed         | never                     | `run`, after the poll      |
+//! | `WOKEN`  | a wake that finds `me` empty                    | `run`, before the poll    | `run`, after the poll      |
+//!
+//! `me` is the reference by which a waiting task holds itself (see mod.rs). It is a circle on purpose; it is broken by
+//! whoever ends the task, and the end of the runtime ends all.
 //!
 //! Comes from: mod.rs (spawn), executor.rs (run), join.rs (the handle). Goes to: the joiner's waker.
 
 use std::cell::{Cell, RefCell, RefMut};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use futures_task::{ArcWake, waker_ref};
 
 use crate::instrument::TaskId;
-use crate::run_queue::{Place, Posted};
+use crate::panics;
+use crate::run_queue::{Address, Home, Ready, RunQueue, Runnable, Woken};
 use crate::sys::AtHome;
 
 use super::join::{Join, JoinError};
-use super::{Outcome, Runnable, drop_caught, unobserved};
 
 /// A spawned future and all that is known about it. One allocation.
 pub(super) struct Task<F: Future> {
-    place: Place,
+    address: Address,
     body: AtHome<Body<F>>,
 }
 
 /// The home thread's half.
 struct Body<F: Future> {
-    /// Borrowed during a poll, and while what it holds is dropped.
-    stage: RefCell<Stage<F>>,
+    queue: Rc<RunQueue>,
+    /// The reference by which a waiting task holds itself.
+    me: Cell<Option<Arc<dyn Runnable>>>,
     /// Who awaits the handle.
     joiner: Cell<Option<Waker>>,
-    /// HANDLE and ABORT.
+    id: TaskId,
+    /// The place on the list of live tasks.
+    key: u32,
+    /// HANDLE, ABORT, WOKEN.
     flags: Cell<u8>,
+    /// Borrowed during a poll, and while what it holds is dropped.
+    stage: RefCell<Stage<F>>,
 }
 
 enum Stage<F: Future> {
@@ -58,109 +70,185 @@ enum Stage<F: Future> {
     Gone,
 }
 
-/// Somebody may ask for the result.
 const HANDLE: u8 = 1;
-/// Drop the future as soon as its poll is over.
 const ABORT: u8 = 2;
+const WOKEN: u8 = 4;
+
+impl<F: Future + 'static> Task<F> {
+    /// Makes a task that is on the list and in the run queue; during the end of the runtime, one that has ended.
+    pub(super) fn start(
+        home: &Arc<Home>,
+        queue: &Rc<RunQueue>,
+        id: TaskId,
+        future: F,
+    ) -> Arc<Self> {
+        let mut tasks = queue.tasks.borrow_mut();
+        let entry = tasks.vacant_entry();
+        let body = Body {
+            queue: Rc::clone(queue),
+            me: Cell::new(None),
+            joiner: Cell::new(None),
+            id,
+            key: entry.key() as u32,
+            flags: Cell::new(HANDLE),
+            stage: RefCell::new(Stage::Running(future)),
+        };
+        let address = Address::new(Arc::clone(home));
+        let task = Arc::new(Task { address, body: AtHome::new(body) });
+        entry.insert(Arc::clone(&task) as Arc<dyn Runnable>);
+        drop(tasks);
+        if queue.closing.get() {
+            // Spawned by the drop of another task while the runtime ends: it is never polled.
+            task.close();
+        } else {
+            queue.push(Ready::Task(Arc::clone(&task) as Arc<dyn Runnable>));
+        }
+        task
+    }
+}
 
 impl<F: Future> Task<F> {
-    pub(super) fn new(place: Place, future: F) -> Self {
-        let stage = RefCell::new(Stage::Running(future));
-        let body = Body {
-            stage,
-            joiner: Cell::new(None),
-            flags: Cell::new(HANDLE),
-        };
-        Task {
-            place,
-            body: AtHome::new(body),
-        }
-    }
-
     /// The inner half, for code that can only run at home: the loop, and a handle, which is not `Send`.
     #[inline(always)]
     fn body(&self) -> &Body<F> {
-        self.body
-            .get()
-            .expect("a task's body is asked for at home only")
+        self.body.get().expect("a task's body is asked for at home only")
+    }
+}
+
+impl<F: Future> Body<F> {
+    /// A wake, at home or come home by letter.
+    #[inline(always)]
+    fn wake(&self, from_abroad: bool) {
+        match self.me.take() {
+            Some(me) => self.queue.push(Ready::Task(me)),
+            None => self.set(WOKEN),
+        }
+        if self.queue.instrument.is_some() {
+            self.tell_instrument(from_abroad);
+        }
+    }
+
+    #[cold]
+    fn tell_instrument(&self, from_abroad: bool) {
+        if let Some(instrument) = &self.queue.instrument {
+            instrument.woken(self.id, from_abroad);
+        }
     }
 
     /// Ends the task: the future is dropped where it lies, then the result is kept for the handle, if there is one, and
     /// whoever awaits it is woken. The future's drop is foreign code; a panic of it counts as the task's.
     fn finish(&self, mut stage: RefMut<'_, Stage<F>>, mut result: Result<F::Output, JoinError>) {
-        let body = self.body();
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| *stage = Stage::Gone)) {
-            result = Err(JoinError::panicked(payload));
+        if let Err(payload) = panics::catch(|| *stage = Stage::Gone) {
+            panics::forget(std::mem::replace(&mut result, Err(JoinError::panicked(payload))));
         }
-        if body.flags.get() & HANDLE != 0 {
+        let listed = self.queue.tasks.borrow_mut().try_remove(self.key as usize);
+        drop((listed, self.me.take())); // not the last references: the caller holds one
+        if let Some(instrument) = &self.queue.instrument {
+            let cancelled = result.as_ref().is_err_and(JoinError::is_cancelled);
+            instrument.ended(self.id, cancelled);
+        }
+        if self.has(HANDLE) {
             *stage = Stage::Finished(result);
             drop(stage);
         } else {
             drop(stage);
             self.discard(result);
         }
-        if let Some(joiner) = body.joiner.take() {
-            joiner.wake();
+        if let Some(joiner) = self.joiner.take() {
+            panics::wake(&joiner);
+            panics::forget(joiner);
         }
     }
 
     /// Nobody will ask for this result.
     fn discard(&self, result: Result<F::Output, JoinError>) {
         let panic = match result {
-            Ok(output) => drop_caught(output).err(),
+            Ok(output) => panics::catch(|| drop(output)).err(),
             Err(error) => error.try_into_panic().ok(),
         };
         if let Some(payload) = panic {
-            unobserved(self.place.id, payload);
+            self.queue.panics.unobserved(self.id, payload);
         }
+    }
+
+    #[inline(always)]
+    fn has(&self, flag: u8) -> bool {
+        self.flags.get() & flag != 0
+    }
+
+    #[inline(always)]
+    fn set(&self, flag: u8) {
+        self.flags.set(self.flags.get() | flag);
+    }
+
+    #[inline(always)]
+    fn clear(&self, flag: u8) {
+        self.flags.set(self.flags.get() & !flag);
     }
 }
 
 impl<F: Future + 'static> Runnable for Task<F> {
-    #[inline]
-    fn run(self: Arc<Self>) -> Outcome {
+    fn run(self: Arc<Self>) {
         let body = self.body();
         let mut stage = body.stage.borrow_mut();
         let Stage::Running(future) = &mut *stage else {
-            // Aborted while it stood in the queue; its mark stays, so that no wake queues it again.
-            return Outcome::Ended;
+            return; // aborted while it stood in the queue
         };
-        self.place.unqueue();
-        let waker = waker_ref(&self);
-        let mut cx = Context::from_waker(&waker);
+        body.clear(WOKEN);
         // SAFETY: a pinned value must stay where it is until it is dropped. The future lies in an `Arc`, is not moved out
-        // of `stage` by anyone (`finish` and `close` overwrite it, which drops it in place), and is dropped before the
-        // memory is: a live task is held by the table, and the end of the runtime closes all that are in the table.
+        // of `stage` by anyone (`finish` overwrites it, which drops it in place), and is dropped before its memory is:
+        // a task that has not finished is on the list, and the end of the runtime closes all that are on it.
         let future = unsafe { Pin::new_unchecked(future) };
-        let poll = catch_unwind(AssertUnwindSafe(|| future.poll(&mut cx)));
+        let waker = waker_ref(&self);
+        let poll = panics::catch(|| future.poll(&mut Context::from_waker(&waker)));
         let result = match poll {
-            Ok(Poll::Ready(output)) => Ok(output),
-            Ok(Poll::Pending) if body.flags.get() & ABORT == 0 => {
+            Ok(Poll::Pending) if !body.has(ABORT) => {
                 drop(stage);
-                return Outcome::Waiting(self);
+                if body.has(WOKEN) {
+                    body.queue.push(Ready::Task(Arc::clone(&self) as Arc<dyn Runnable>));
+                } else {
+                    let me: *const Cell<Option<Arc<dyn Runnable>>> = &raw const body.me;
+                    // SAFETY: `me` lies in the allocation that `self` keeps alive, and `self` is what is stored in it, so
+                    // the cell outlives the call. (A reference could not say so: `self` would be moved while borrowed.)
+                    unsafe { (*me).set(Some(self)) };
+                }
+                return;
             }
+            Ok(Poll::Ready(output)) => Ok(output),
             Ok(Poll::Pending) => Err(JoinError::cancelled()),
             Err(payload) => Err(JoinError::panicked(payload)),
         };
-        self.finish(stage, result);
-        if self.place.retire() {
-            Outcome::EndedButQueued(self)
-        } else {
-            Outcome::Ended
-        }
+        body.finish(stage, result);
     }
 
     fn close(&self) {
-        if let Ok(stage) = self.body().stage.try_borrow_mut()
+        let body = self.body();
+        if let Ok(stage) = body.stage.try_borrow_mut()
             && matches!(*stage, Stage::Running(_))
         {
-            self.finish(stage, Err(JoinError::cancelled()));
-            self.place.retire();
+            body.finish(stage, Err(JoinError::cancelled()));
         }
     }
 
     fn id(&self) -> TaskId {
-        self.place.id
+        self.body().id
+    }
+}
+
+impl<F: Future + 'static> ArcWake for Task<F> {
+    #[inline]
+    fn wake_by_ref(task: &Arc<Self>) {
+        match task.body.get() {
+            Some(body) => body.wake(false),
+            None => task.address.post(|| Arc::clone(task) as Arc<dyn Woken>),
+        }
+    }
+}
+
+impl<F: Future + 'static> Woken for Task<F> {
+    fn arrived(self: Arc<Self>) {
+        self.address.arrived();
+        self.body().wake(true);
     }
 }
 
@@ -184,16 +272,12 @@ impl<F: Future + 'static> Join<F::Output> for Task<F> {
         }
     }
 
-    fn abort(self: Arc<Self>) {
-        let body = self.body();
-        let Ok(stage) = body.stage.try_borrow_mut() else {
-            body.flags.set(body.flags.get() | ABORT);
-            return;
-        };
-        if let Stage::Running(_) = *stage {
-            self.finish(stage, Err(JoinError::cancelled()));
-            // The loop takes the empty cell off the table when its key comes up.
-            ArcWake::wake_by_ref(&self);
+    fn abort(&self) {
+        let being_polled = self.body().stage.try_borrow_mut().is_err();
+        if being_polled {
+            self.body().set(ABORT);
+        } else {
+            self.close();
         }
     }
 
@@ -206,7 +290,7 @@ impl<F: Future + 'static> Join<F::Output> for Task<F> {
 
     fn detach(&self) {
         let body = self.body();
-        body.flags.set(body.flags.get() & !HANDLE);
+        body.clear(HANDLE);
         drop(body.joiner.take());
         let Ok(mut stage) = body.stage.try_borrow_mut() else {
             return;
@@ -215,24 +299,11 @@ impl<F: Future + 'static> Join<F::Output> for Task<F> {
             && let Stage::Finished(result) = std::mem::replace(&mut *stage, Stage::Gone)
         {
             drop(stage);
-            self.discard(result);
+            body.discard(result);
         }
     }
 
     fn id(&self) -> TaskId {
-        self.place.id
-    }
-}
-
-impl<F: Future + 'static> ArcWake for Task<F> {
-    #[inline]
-    fn wake_by_ref(task: &Arc<Self>) {
-        task.place.wake(|| Arc::clone(task) as Arc<dyn Posted>);
-    }
-}
-
-impl<F: Future + 'static> Posted for Task<F> {
-    fn place(&self) -> &Place {
-        &self.place
+        self.body().id
     }
 }

@@ -13,13 +13,12 @@ use std::task::{Context, Poll};
 
 use crate::context;
 use crate::instrument::{Reason, TaskId, Wait};
-
-use super::Payload;
+use crate::panics::{self, Payload};
 
 /// A task as its handle sees it, its future's type forgotten, its output's type kept.
 pub(super) trait Join<T> {
     fn poll_join(&self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>>;
-    fn abort(self: Arc<Self>);
+    fn abort(&self);
     fn is_finished(&self) -> bool;
     fn detach(&self);
     fn id(&self) -> TaskId;
@@ -67,7 +66,7 @@ impl<T> JoinHandle<T> {
     /// });
     /// ```
     pub fn abort(&self) {
-        Arc::clone(&self.task).abort();
+        self.task.abort();
     }
 
     /// Stops the task and waits until its future is dropped, so that whatever it owned (a port, a file, a lock) is free
@@ -110,11 +109,7 @@ impl<T> Future for JoinHandle<T> {
         let poll = self.task.poll_join(cx);
         if poll.is_pending() && context::is_watched() {
             let task = self.task.id();
-            context::parked(&Wait {
-                reason: Reason::Join,
-                source: None,
-                label: Some(&task),
-            });
+            context::parked(&Wait { reason: Reason::Join, source: None, label: Some(&task) });
         }
         poll
     }
@@ -142,22 +137,19 @@ pub struct JoinError {
 
 enum Kind {
     Cancelled,
-    /// In a mutex only so that the error is `Sync`, as error types are expected to be.
-    Panicked(Mutex<Payload>),
+    /// In a mutex only so that the error is `Sync`, as error types are expected to be; boxed, since a place for it is kept
+    /// in every task.
+    Panicked(Box<Mutex<Payload>>),
     Itself,
 }
 
 impl JoinError {
     pub(crate) fn cancelled() -> Self {
-        JoinError {
-            kind: Kind::Cancelled,
-        }
+        JoinError { kind: Kind::Cancelled }
     }
 
     pub(super) fn panicked(payload: Payload) -> Self {
-        JoinError {
-            kind: Kind::Panicked(Mutex::new(payload)),
-        }
+        JoinError { kind: Kind::Panicked(Box::new(Mutex::new(payload))) }
     }
 
     pub(super) fn itself() -> Self {
@@ -200,7 +192,7 @@ impl fmt::Display for JoinError {
             Kind::Itself => f.write_str("a task cannot wait for its own end"),
             Kind::Panicked(payload) => {
                 let payload = payload.lock().unwrap_or_else(PoisonError::into_inner);
-                write!(f, "the task panicked: {}", message(&**payload))
+                write!(f, "the task panicked: {}", panics::message(&**payload))
             }
         }
     }
@@ -213,14 +205,3 @@ impl fmt::Debug for JoinError {
 }
 
 impl std::error::Error for JoinError {}
-
-/// What a panic said, if it said it in words.
-pub(super) fn message(payload: &(dyn Any + Send)) -> &str {
-    if let Some(message) = payload.downcast_ref::<&str>() {
-        message
-    } else if let Some(message) = payload.downcast_ref::<String>() {
-        message
-    } else {
-        "(a payload that is not text)"
-    }
-}

@@ -1,0 +1,132 @@
+//! What time is it for the loop, and whom must it wake now?
+//!
+//! A [`Clock`] is a timer wheel with a clock beside it. The wheel counts ticks of 2^16 ns (about 65 us) since the runtime
+//! was made. A deadline is rounded up to a tick and the time down, so a timer is never early, and late by at most one tick
+//! plus what the kernel and the tasks before it take.
+//!
+//! How often is the clock read? Once a turn after the wait, to move the wheel on, and once before a wait that may sleep,
+//! to know how long; both only while there are timers. A server without timeouts never asks.
+//!
+//! Comes from: timer.rs (Sleep), executor.rs (`until_next`, `fire`). Goes to: wheel.rs; wakers.
+
+use std::cell::{Cell, RefCell};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use crate::panics;
+use crate::wheel::{Key, Wheel};
+
+/// Where a waker lies: the number of a clock, and a key into its wheel.
+#[derive(Clone, Copy)]
+pub(crate) struct Entry {
+    clock: u64,
+    key: Key,
+}
+
+/// One runtime's time.
+pub(crate) struct Clock {
+    /// Which clock this is; given once in a process.
+    number: u64,
+    start: Instant,
+    wheel: RefCell<Wheel<Waker>>,
+    /// Whether the wheel holds anything: asked every turn, so not through the wheel.
+    empty: Cell<bool>,
+}
+
+/// 2^16 ns.
+const TICK_SHIFT: u32 = 16;
+
+impl Clock {
+    pub(crate) fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Clock {
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
+            start: Instant::now(),
+            wheel: RefCell::new(Wheel::new()),
+            empty: Cell::new(true),
+        }
+    }
+
+    /// One poll of a `Sleep`: `None` if its time has come, else where it now lies.
+    pub(crate) fn poll(
+        &self,
+        deadline: Instant,
+        entry: Option<Entry>,
+        waker: &Waker,
+    ) -> Option<Entry> {
+        let mut wheel = self.wheel.borrow_mut();
+        if let Some(Entry { clock, key }) = entry
+            && clock == self.number
+        {
+            // Not in the wheel any more: it was taken out to be woken, so its time has come.
+            let lying = wheel.get_mut(key)?;
+            if !lying.will_wake(waker) {
+                let replaced = std::mem::replace(lying, waker.clone());
+                drop(wheel);
+                drop(replaced);
+            }
+            return entry;
+        }
+        let key = wheel.insert(self.tick_after(deadline), waker.clone()).ok()?;
+        self.empty.set(false);
+        Some(Entry { clock: self.number, key })
+    }
+
+    /// A `Sleep` is dropped or changes its mind. Does nothing if it lies in another clock.
+    pub(crate) fn remove(&self, entry: Entry) {
+        if entry.clock == self.number {
+            let waker = self.wheel.borrow_mut().remove(entry.key);
+            panics::forget(waker); // with no borrow held: it is foreign code
+        }
+    }
+
+    /// How long until the wheel has to be looked at again: `None` if it is empty.
+    pub(crate) fn until_next(&self) -> Option<Duration> {
+        if self.empty.get() {
+            return None;
+        }
+        let Some(tick) = self.wheel.borrow().next() else {
+            self.empty.set(true);
+            return None;
+        };
+        let due =
+            self.start.checked_add(Duration::from_nanos(tick.saturating_mul(1 << TICK_SHIFT)));
+        due.map(|due| due.saturating_duration_since(Instant::now()))
+    }
+
+    /// Reads the clock and wakes all whose time has come.
+    pub(crate) fn fire(&self) {
+        if self.empty.get() {
+            return;
+        }
+        let now = self.nanos(Instant::now()) >> TICK_SHIFT;
+        self.wheel.borrow_mut().advance(now);
+        // One at a time, with no borrow held: a waker is foreign code.
+        while let Some(waker) = self.pop_due() {
+            panics::wake(&waker);
+            panics::forget(waker);
+        }
+    }
+
+    fn pop_due(&self) -> Option<Waker> {
+        self.wheel.borrow_mut().pop_due()
+    }
+
+    /// The runtime ends: nobody will be woken any more.
+    pub(crate) fn clear(&self) {
+        self.empty.set(true);
+        let wheel = self.wheel.replace(Wheel::new());
+        panics::forget(wheel);
+    }
+
+    /// The first tick that does not begin before `deadline`.
+    fn tick_after(&self, deadline: Instant) -> u64 {
+        self.nanos(deadline).div_ceil(1 << TICK_SHIFT)
+    }
+
+    /// Nanoseconds since the runtime was made; 584 years fit.
+    fn nanos(&self, at: Instant) -> u64 {
+        at.saturating_duration_since(self.start).as_nanos().try_into().unwrap_or(u64::MAX)
+    }
+}

@@ -1,0 +1,157 @@
+//! The talk's service: a number comes in, its Fibonacci number goes out.
+//!
+//! [`Fib::serve`] is the talk's handler, line by line: receive, compute, send, until the client is gone. It looks like the
+//! blocking version, and the loop serves everybody else at each `await`. Computing does not await, so it goes to the pool
+//! ([`Fib::compute`]), and meanwhile the handler listens on: a result that nobody waits for is not worth a core.
+//!
+//! | while a request is computed, the client | then the computation                                              |
+//! |-----------------------------------------|-------------------------------------------------------------------|
+//! | sends more                              | goes on; the requests wait their turn, and TCP slows the client   |
+//! | breaks off (a reset)                    | ends at once                                                      |
+//! | ends its side (`nc -N`, or it has left) | has [`GRACE`] to finish; with `--half-close`, all the time it needs |
+//!
+//! The end of a stream does not say whether the client still listens: `printf '10\n' | nc -N` does, a closed window does not.
+//! 25 ms serve the first and hardly cost anything for the second.
+//!
+//! Bad input is answered by one line that begins with `error:`, and the connection lives on; only a line without an end in
+//! sight ends it.
+//!
+//! Known limit: of a client that has sent more than 4 KB ahead only a reset is seen, not the end, until its requests have
+//! been taken up.
+//!
+//! Comes from: main.rs. Goes to: framing.rs (requests), manners.rs (the guest), `runtime::unblock_with` (computing).
+
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use runtime::{Job, sleep, unblock_with};
+
+use crate::framing::{Fault, Requests};
+use crate::manners::{Doing, First, Guest, first_of};
+
+/// What all connections share.
+pub(crate) struct Fib {
+    /// The largest number that is computed; at most 93, the last whose result fits 64 bits.
+    pub(crate) max_n: u64,
+    /// The longest line, in bytes.
+    pub(crate) max_line: usize,
+    /// Whether a client that has ended its side is taken to listen still.
+    pub(crate) half_close: bool,
+}
+
+/// How long a request may still run when its client has ended its side.
+const GRACE: Duration = Duration::from_millis(25);
+/// How often a connection is looked at that reading tells nothing about: its buffer is full, or its stream has ended.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// Below this the recursion does not ask whether anybody still waits. `fib(24)` takes some 0.1 ms.
+const TOO_SMALL_TO_ASK: u64 = 24;
+
+impl Fib {
+    /// Serves one connection until its client ends it.
+    pub(crate) async fn serve(self: Rc<Self>, guest: Rc<Guest>) -> io::Result<()> {
+        let mut requests = Requests::new(self.max_line);
+        loop {
+            while let Some(request) = requests.next() {
+                guest.now(Doing::Working);
+                let answer = match request {
+                    Ok(n) if n > self.max_n => {
+                        format!("error: {n} is over the limit, which is {}\n", self.max_n)
+                    }
+                    Ok(n) => match self.compute(n, &guest, &mut requests).await {
+                        Some(answer) => answer,
+                        None => return Ok(()),
+                    },
+                    Err(Fault::Overlong) => {
+                        let word = format!("error: {}, goodbye\n", Fault::Overlong);
+                        Box::pin(guest.farewell(&word)).await; // rare, so not in every connection's task
+                        return Ok(());
+                    }
+                    Err(fault) => {
+                        format!("error: {fault}; send one from 0 to {}\n", self.max_n)
+                    }
+                };
+                guest.answer(answer.as_bytes()).await?;
+            }
+            if requests.has_ended() {
+                return Ok(());
+            }
+            guest.now(if requests.is_half() { Doing::HalfLine } else { Doing::Idle });
+            read_more(&guest, &mut requests).await?;
+        }
+    }
+
+    /// Has the pool compute one number, and gives the answer; `None` if the client has left.
+    async fn compute(&self, n: u64, guest: &Guest, requests: &mut Requests) -> Option<String> {
+        let result = unblock_with(move |job| fib_for(job, n));
+        match first_of(result, self.left(guest, requests)).await {
+            First::One(Ok(result)) => result.map(|value| format!("{value}\n")),
+            First::One(Err(refused)) => Some(format!("error: {refused}, try again later\n")),
+            First::Other(()) => None,
+        }
+    }
+
+    /// Ends when nobody waits for an answer any more. Meanwhile it takes in what the client sends, as far as there is room.
+    async fn left(&self, guest: &Guest, requests: &mut Requests) {
+        while !requests.has_ended() && requests.room() > 0 {
+            if read_more(guest, requests).await.is_err() {
+                return;
+            }
+        }
+        if requests.has_ended() && !self.half_close && !guest.is_sent_home() {
+            return sleep(GRACE).await;
+        }
+        while !guest.has_broken_off() {
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+}
+
+/// One read. A connection that waits in it holds no buffer.
+async fn read_more(guest: &Guest, requests: &mut Requests) -> io::Result<()> {
+    let room = requests.room();
+    let take_in = |chunk: &[u8]| {
+        if chunk.is_empty() && guest.is_sent_home() {
+            // We ended the stream, not the client: what it was about to say is not known.
+            requests.forget_half();
+        }
+        requests.push(chunk);
+    };
+    guest.stream.read_lent(room, take_in).await
+}
+
+/// As the talk has it: `fib(0)`, which the talk never asks for, is 1 too.
+fn fib(n: u64) -> u64 {
+    if n <= 2 { 1 } else { fib(n - 1) + fib(n - 2) }
+}
+
+/// [`fib`], unless nobody waits for it any more.
+fn fib_for(job: &Job, n: u64) -> Option<u64> {
+    if n <= TOO_SMALL_TO_ASK {
+        return Some(fib(n));
+    }
+    if job.is_abandoned() {
+        return None;
+    }
+    Some(fib_for(job, n - 1)? + fib_for(job, n - 2)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_numbers_of_the_talk() {
+        let numbers = [(0, 1), (1, 1), (2, 1), (3, 2), (10, 55), (12, 144), (20, 6765)];
+        for (n, value) in numbers {
+            assert_eq!(fib(n), value, "fib({n})");
+        }
+    }
+
+    #[test]
+    fn asking_now_and_then_changes_no_result() {
+        let n = TOO_SMALL_TO_ASK + 5;
+        let asked = runtime::block_on(unblock_with(move |job| fib_for(job, n)));
+        assert_eq!(asked.expect("the pool takes one job"), Some(fib(n)));
+    }
+}

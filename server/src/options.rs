@@ -1,0 +1,170 @@
+//! What can be said on the command line? `server --help` is generated from this file.
+//!
+//! Rule kept here: every limit has a flag, a default, and the word a client hears when it meets the limit.
+//!
+//! Comes from: main.rs. Goes to: main.rs, which hands each part to the file it concerns.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+/// The servers of the talk: async, on one thread, with the computing in a pool.
+///
+/// Without a command it is `server fib`.
+#[derive(Debug, Parser)]
+#[command(args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    service: Option<Service>,
+    #[command(flatten)]
+    fib: FibOptions,
+}
+
+const EXAMPLES: &str = "\
+Try it:
+  server                                        then, elsewhere: nc 127.0.0.1 25000, type 10, press Enter
+  printf '10\\n12\\n20\\n' | nc -N 127.0.0.1 25000   answers 55, 144, 6765
+  perf1                                         the talk's first client: how long does one fib(30) take?
+  perf2                                         its second: how many fib(1) per second?
+  server echo --prefix '' --workers 4           four threads, bytes back as they came
+
+End it with Ctrl-C: it stops accepting, lets connections end (--drain), and exits with 0.
+A second Ctrl-C ends it at once.";
+
+/// What is served.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Service {
+    /// Answers every number with its Fibonacci number
+    #[command(after_help = FIB_HELP)]
+    Fib(FibOptions),
+    /// Sends back whatever comes, with a prefix
+    Echo(EchoOptions),
+}
+
+const FIB_HELP: &str = "\
+A request is a number. A client that sends no newline (the talk's do not) is answered after each chunk,
+of at most 20 bytes; from its first newline on, each line is a request. Several may be sent at once.
+Whatever is not a number in the limits is answered by one line that begins with `error:`.";
+
+/// `server fib`.
+#[derive(Args, Debug)]
+pub(crate) struct FibOptions {
+    /// The largest number to compute; beyond: `error: .. is over the limit`.
+    ///
+    /// fib(93) is the last that fits 64 bits. From about 45 on, an answer takes seconds, and from 60 on nobody waits for it.
+    #[arg(long, value_name = "N", default_value_t = 90, value_parser = clap::value_parser!(u64).range(..=93))]
+    pub(crate) max_n: u64,
+    /// The longest line; beyond: `error: the line is too long`, and the connection is closed
+    #[arg(long, value_name = "BYTES", default_value_t = 256)]
+    pub(crate) max_line: usize,
+    /// Compute on for clients that have ended their side (`nc -N`), instead of for 25 ms only
+    #[arg(long)]
+    pub(crate) half_close: bool,
+    #[command(flatten)]
+    pub(crate) common: CommonOptions,
+}
+
+/// `server echo`.
+#[derive(Args, Debug)]
+pub(crate) struct EchoOptions {
+    /// What to put before each chunk; may be empty
+    #[arg(long, value_name = "TEXT", default_value = "Received: ")]
+    pub(crate) prefix: String,
+    #[command(flatten)]
+    pub(crate) common: CommonOptions,
+}
+
+/// What both have.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct CommonOptions {
+    /// Where to listen; port 0 is any free port, which is printed
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:25000")]
+    pub(crate) addr: String,
+    /// How many threads serve, each with a runtime and a listener of its own; more than one on Linux only
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub(crate) workers: NonZeroUsize,
+    /// How many connections at a time; beyond: `error: too many connections`, and closed.
+    ///
+    /// The number is divided among the workers, and the kernel deals connections out by chance, so with several workers
+    /// one may be full a little before the others. Each connection takes a descriptor: with fewer of them (see `ulimit -n`)
+    /// than this number, further clients wait in the kernel's queue until others leave, and one line says so.
+    #[arg(long, value_name = "N", default_value = "10000", verbatim_doc_comment)]
+    pub(crate) max_connections: NonZeroUsize,
+    /// How long a client may send nothing while nothing is asked; then: `error: nothing came for ..`, and closed.
+    /// 0: as long as it likes
+    #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = seconds)]
+    pub(crate) idle_timeout: Duration,
+    /// How long a client may take to end a line it has begun, then: `error: the line was not ended ..`, and closed; and how
+    /// long to read an answer, then: closed without a word, which it would not read either. 0: as long as it likes
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    pub(crate) slow_timeout: Duration,
+    /// How long connections may take to end when the server is told to
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    pub(crate) drain: Duration,
+    /// Do not print who comes and goes
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+}
+
+impl Options {
+    /// The command line's, or, if it cannot be understood, the end of the program with a word about why.
+    pub(crate) fn read() -> Service {
+        let options = Options::parse();
+        options.service.unwrap_or(Service::Fib(options.fib))
+    }
+}
+
+impl Service {
+    pub(crate) fn common(&self) -> &CommonOptions {
+        match self {
+            Service::Fib(options) => &options.common,
+            Service::Echo(options) => &options.common,
+        }
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Service::Fib(_) => "fib",
+            Service::Echo(_) => "echo",
+        }
+    }
+}
+
+/// A number of seconds, with or without a fraction.
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().map_err(|_| "not a number of seconds".to_string())?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_options_are_consistent() {
+        Options::command().debug_assert();
+    }
+
+    #[test]
+    fn no_command_is_fib() {
+        let options = Options::try_parse_from(["server", "--addr", "127.0.0.1:1"]).expect("valid");
+        assert!(options.service.is_none());
+        assert_eq!(options.fib.common.addr, "127.0.0.1:1");
+    }
+
+    #[test]
+    fn seconds_may_have_fractions_and_must_make_sense() {
+        assert_eq!(seconds("0.25"), Ok(Duration::from_millis(250)));
+        for nonsense in ["", "x", "-1", "NaN", "inf", "1e300"] {
+            assert!(seconds(nonsense).is_err(), "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn a_number_whose_result_does_not_fit_is_no_limit() {
+        assert!(Options::try_parse_from(["server", "fib", "--max-n", "93"]).is_ok());
+        assert!(Options::try_parse_from(["server", "fib", "--max-n", "94"]).is_err());
+    }
+}

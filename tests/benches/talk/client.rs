@@ -1,0 +1,84 @@
+//! How fast is the fast client while others ask for long ones?
+//!
+//! This is the talk's perf2 with company: one connection asks for fib(1) without pause and notes
+//! how long each answer took; K others ask for fib(38) without pause. All in one process, a thread
+//! per connection; the threads of the long requests sleep nearly all the time.
+//!
+//! Rule: the long requests run for half a second before the first fast one is counted, so that the
+//! server has settled.
+//!
+//! What is not exact: the rate of long requests. Each connection's is taken over its own span, from
+//! the beginning to its last answer, because in a few seconds only a few dozens end.
+//!
+//! Comes from: talk.rs, word `ask`. Goes to: a server, and lines `name value` for talk.rs.
+
+use crate::common::stats::percentile;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Asks for `span` and prints the figures of the fast and of the `long` connections.
+pub(crate) fn ask(addr: SocketAddr, span: Duration, long: usize) {
+    const SETTLE: Duration = Duration::from_millis(500);
+    let start = Instant::now();
+    let end = start + SETTLE + span;
+    let slow: Vec<_> =
+        (0..long).map(|_| thread::spawn(move || long_rate(addr, start, end))).collect();
+
+    let mut line = Line::connect(addr);
+    let (mut latencies, mut counted_from) = (Vec::new(), start);
+    let mut now = start;
+    while now < end {
+        line.ask("1\n");
+        let answered = Instant::now();
+        if now < start + SETTLE {
+            counted_from = answered;
+        } else {
+            latencies.push((answered - now).as_nanos() as u64);
+        }
+        now = answered;
+    }
+    let seconds = (now - counted_from).as_secs_f64();
+    println!("rate {}", latencies.len() as f64 / seconds);
+    latencies.sort_unstable();
+    println!("p50 {}", percentile(&latencies, 0.50) as f64 / 1e6);
+    println!("p99 {}", percentile(&latencies, 0.99) as f64 / 1e6);
+    let rates = slow.into_iter().map(|thread| thread.join().expect("the server answers"));
+    println!("long {}", rates.sum::<f64>());
+}
+
+/// Answers per second of one long connection.
+fn long_rate(addr: SocketAddr, start: Instant, end: Instant) -> f64 {
+    let mut line = Line::connect(addr);
+    let (mut count, mut last) = (0, start);
+    while last < end {
+        line.ask("38\n");
+        (count, last) = (count + 1, Instant::now());
+    }
+    f64::from(count) / (last - start).as_secs_f64()
+}
+
+/// A connection that asks one line at a time.
+struct Line {
+    stream: TcpStream,
+    answers: BufReader<TcpStream>,
+    answer: String,
+}
+
+impl Line {
+    fn connect(addr: SocketAddr) -> Line {
+        let stream = TcpStream::connect(addr).expect("the server accepts");
+        stream.set_nodelay(true).expect("a TCP socket");
+        let answers = BufReader::new(stream.try_clone().expect("a descriptor"));
+        Line { stream, answers, answer: String::new() }
+    }
+
+    fn ask(&mut self, question: &str) {
+        self.stream.write_all(question.as_bytes()).expect("the server is there");
+        self.answer.clear();
+        let count = self.answers.read_line(&mut self.answer).expect("the server is there");
+        let number = self.answer.trim().parse::<u64>();
+        assert!(count > 0 && number.is_ok(), "{question:?} was answered {:?}", self.answer);
+    }
+}

@@ -1,0 +1,70 @@
+//! Which types may cross threads? The table at the head of runtime/src/lib.rs, checked by the compiler.
+//!
+//! Yes is asserted by a bound, no by an ambiguity: a trait is implemented for all types and once more for those that are
+//! `Send`, so naming it compiles only for a type that is not.
+//!
+//! Comes from: main.rs. Goes to: the compiler; nothing here runs but [`the_table_holds`], which says that it compiled.
+
+use std::rc::Rc;
+
+use runtime::{
+    AsyncSocket, CancelToken, Cancelled, Elapsed, Gone, Handle, Interval, JoinError, JoinHandle,
+    PanicPolicy, RemoteHandle, Runtime, Sleep, TaskId, Unblock, UnblockError, timeout,
+};
+
+/// A type that is neither.
+type Bound = Rc<()>;
+/// A type that is `Send` and not `Sync`.
+type Moved = std::cell::Cell<u8>;
+
+/// Compiles if none of the types is of the trait.
+macro_rules! never {
+    ($bound:ident: $($type:ty),+ $(,)?) => {
+        const _: () = {
+            trait AmbiguousIf<A> { fn check() {} }
+            impl<T: ?Sized> AmbiguousIf<()> for T {}
+            struct Is;
+            impl<T: ?Sized + $bound> AmbiguousIf<Is> for T {}
+            let _ = ($(<$type as AmbiguousIf<_>>::check,)+);
+        };
+    };
+}
+
+macro_rules! always {
+    ($($bound:ident)&+: $($type:ty),+ $(,)?) => {
+        const _: () = {
+            const fn check<T: ?Sized $(+ $bound)+>() {}
+            $(check::<$type>();)+
+        };
+    };
+}
+
+always!(Send & Sync & Unpin: Handle, CancelToken, Cancelled, TaskId, PanicPolicy);
+always!(Send & Sync & Unpin: RemoteHandle<u8>, RemoteHandle<Moved>);
+never!(Send: RemoteHandle<Bound>);
+never!(Sync: RemoteHandle<Bound>);
+always!(Send & Sync & Unpin: Sleep, Interval);
+always!(Send & Sync & Unpin: Unblock<u8>, Unblock<Moved>);
+never!(Send: Unblock<Bound>);
+never!(Sync: Unblock<Bound>);
+always!(Send & Sync & Unpin: JoinError, Elapsed, Gone, UnblockError);
+never!(Send: Runtime, JoinHandle<u8>, AsyncSocket<std::net::TcpStream>);
+never!(Sync: Runtime, JoinHandle<u8>, AsyncSocket<std::net::TcpStream>);
+always!(Unpin: Runtime, JoinHandle<u8>, AsyncSocket<std::net::TcpStream>);
+never!(Send: net::TcpStream, net::TcpListener, net::OwnedReadHalf, net::OwnedWriteHalf);
+always!(Unpin: net::TcpStream, net::TcpListener, net::OwnedReadHalf, net::OwnedWriteHalf);
+
+/// The future of `timeout` crosses if the one inside does.
+fn timeouts() {
+    fn crosses<T: Send + Sync>(_: &T) {}
+    let deadline = std::time::Duration::from_secs(1);
+    crosses(&timeout(deadline, std::future::ready(5)));
+    crosses(&timeout(deadline, runtime::sleep(deadline)));
+    crosses(&timeout(deadline, runtime::unblock(|| 5)));
+    crosses(&timeout(deadline, CancelToken::new().cancelled()));
+}
+
+#[test]
+fn the_table_holds() {
+    timeouts();
+}

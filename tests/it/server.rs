@@ -1,0 +1,915 @@
+//! Does the server have manners? The program itself is run, and hit through sockets as its users would.
+//!
+//! The clients here are blocking ones of the standard library (and `nc`, where it is installed): they share no code with
+//! the server. Every read has a time limit, so a server that falls silent fails a test instead of stopping it.
+//!
+//! What can be counted is counted: answers, log lines, descriptors, clock ticks of CPU time. What a computation does in
+//! the server's pool is seen from outside, by the state of the process's threads in `/proc`; where there is none, those
+//! tests say so and pass.
+//!
+//! Comes from: `cargo test`. Goes to: the binaries of the package `server`, which are built first.
+
+use std::fs;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::OnceLock;
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::support::sockets::reset;
+use crate::support::within;
+
+/// How long anything may take that should be there at once: a busy machine is no failure.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+// ---- the talk
+
+#[test]
+fn the_talk_s_transcript() {
+    within(90, || {
+        let server = Server::start(&["fib"]);
+        let mut client = server.connect();
+        for (n, value) in [("10", "55"), ("10", "55"), ("12", "144"), ("20", "6765")] {
+            client.send(n);
+            client.send("\n");
+            assert_eq!(client.line(), value);
+        }
+        let peer = client.stream.local_addr().unwrap();
+        drop(client);
+        server.log_line(&format!("Connection {peer}"));
+        server.log_line("Closed");
+    });
+}
+
+#[test]
+fn clients_that_send_no_newline_are_answered_chunk_by_chunk() {
+    within(90, || {
+        let server = Server::start(&[]);
+        let mut client = server.connect();
+        for (n, value) in [("30", "832040"), ("1", "1"), ("20", "6765")] {
+            client.send(n);
+            assert_eq!(client.line(), value);
+        }
+    });
+}
+
+#[test]
+fn the_talk_s_clients_get_their_answers() {
+    within(90, || {
+        let server = Server::start(&["fib"]);
+        let address = server.address.to_string();
+        let output = run("perf1", &["--addr", &address, "--n", "20", "--count", "3"]);
+        let seconds: Vec<f64> = text(&output).lines().map(|line| line.parse().unwrap()).collect();
+        assert_eq!(seconds.len(), 3);
+        let output = run("perf2", &["--addr", &address, "--seconds", "1.5"]);
+        let (count, unit) = text(&output).trim().split_once(' ').expect("a count, a unit");
+        assert!(count.parse::<u64>().unwrap() > 0, "{count}");
+        assert_eq!(unit, "reqs/sec");
+    });
+}
+
+#[test]
+fn nc_gets_all_its_answers_after_it_has_ended_its_side() {
+    within(90, || {
+        if !is_installed("nc") {
+            return eprintln!("nc is not installed: left out");
+        }
+        let server = Server::start(&["fib"]);
+        let output = nc(&server, "10\n12\n20\n");
+        assert_eq!(text(&output), "55\n144\n6765\n");
+        let output = nc(&server, "10");
+        assert_eq!(text(&output), "55\n");
+        let echo = Server::start(&["echo"]);
+        let output = nc(&echo, "Hello\n");
+        assert_eq!(text(&output), "Received: Hello\n");
+    });
+}
+
+#[test]
+fn many_requests_at_once_are_answered_in_order() {
+    within(90, || {
+        let server = Server::start(&["fib"]);
+        let client = server.connect();
+        let requests: String = (0..20_000).map(|i| format!("{}\r\n", i % 3 + 10)).collect();
+        let mut writer = client.stream.try_clone().unwrap();
+        let writing = thread::spawn(move || writer.write_all(requests.as_bytes()));
+        let mut lines = client.reader.lines();
+        for i in 0..20_000 {
+            assert_eq!(lines.next().unwrap().unwrap(), ["55", "89", "144"][i % 3]);
+        }
+        writing.join().unwrap().unwrap();
+    });
+}
+
+// ---- bad input
+
+#[test]
+fn bad_input_is_answered_by_one_line_and_the_connection_lives_on() {
+    within(90, || {
+        let server = Server::start(&["fib", "--max-n", "40"]);
+        let mut witness = server.connect();
+        let mut client = server.connect();
+        client.ask("10\n", "55");
+        let bad: [&[u8]; 9] = [
+            b"hello",
+            b"",
+            b"-5",
+            b"111111111111111111111",
+            b"\xff\xfe\x80",
+            b"41",
+            b"1 2",
+            b"3.5",
+            b"\0",
+        ];
+        for line in bad {
+            client.stream.write_all(line).unwrap();
+            client.send("\n");
+            let answer = client.line();
+            assert!(answer.starts_with("error: "), "{line:?}: {answer}");
+            client.ask("12\n", "144");
+            witness.ask("20\n", "6765");
+        }
+        assert!(client.ask_for_error("41\n").contains("over the limit, which is 40"));
+    });
+}
+
+#[test]
+fn a_line_without_an_end_in_sight_is_told_so_once_and_closed() {
+    within(90, || {
+        let server = Server::start(&["fib", "--max-line", "100"]);
+        let mut witness = server.connect();
+        let megabyte = "9".repeat(1 << 20);
+        let chunk = "1".repeat(21);
+        let lines = ["1\n".to_string() + &"9".repeat(101), chunk, megabyte];
+        for long in lines {
+            let client = server.connect();
+            let mut writer = client.stream.try_clone().unwrap();
+            // It may be closed before all is written; that is its right.
+            let writing = thread::spawn(move || drop(writer.write_all(long.as_bytes())));
+            let rest = client.rest();
+            writing.join().unwrap();
+            let errors = rest.lines().filter(|line| *line != "1").collect::<Vec<_>>();
+            assert_eq!(errors, ["error: the line is too long, goodbye"]);
+            witness.ask("20\n", "6765");
+        }
+    });
+}
+
+#[test]
+fn whatever_clients_do_nothing_is_left_over() {
+    within(180, || {
+        let server = Server::start(&["fib", "--quiet"]);
+        let mut witness = server.connect();
+        witness.ask("10\n", "55");
+        let mut round = || {
+            for count in 0..50 {
+                let mut client = server.connect();
+                match count % 5 {
+                    0 => client.send("hello\n\n-5\n"),
+                    1 => client.send(&"9".repeat(1 << 16)),
+                    2 => {
+                        client.send("30\n30\n30\n");
+                        reset(client.into_stream());
+                        continue;
+                    }
+                    3 => client.send("1\n12"),
+                    _ => client.send("90\n"), // and leaves without waiting for centuries
+                }
+            }
+            witness.ask("20\n", "6765");
+            server.settles_at(1);
+        };
+        round();
+        let Some((memory, descriptors)) = server.memory().zip(server.descriptors()) else {
+            return eprintln!("no /proc: left out");
+        };
+        for _ in 0..5 {
+            round();
+        }
+        assert_eq!(server.descriptors(), Some(descriptors));
+        let growth = server.memory().unwrap().saturating_sub(memory);
+        assert!(growth < 4 << 20, "{growth} bytes more after five rounds");
+        server.computes(false);
+    });
+}
+
+// ---- clients that leave
+
+#[test]
+fn a_reset_ends_its_computation_at_once() {
+    within(90, || {
+        let server = Server::start(&["fib"]);
+        let mut client = server.connect();
+        client.send("90\n");
+        if !server.computes(true) {
+            return;
+        }
+        reset(client.into_stream());
+        server.computes(false);
+        server.connect().ask("10\n", "55");
+    });
+}
+
+#[test]
+fn a_reset_is_seen_behind_more_requests_than_are_read_ahead() {
+    within(90, || {
+        let server = Server::start(&["fib"]);
+        let mut client = server.connect();
+        client.send(&"90\n".repeat(10_000));
+        if !server.computes(true) {
+            return;
+        }
+        reset(client.into_stream());
+        server.computes(false);
+    });
+}
+
+#[test]
+fn an_end_of_stream_ends_a_long_computation_and_says_nothing() {
+    within(90, || {
+        let server = Server::start(&["fib"]);
+        let mut client = server.connect();
+        client.send("90\n");
+        if !server.computes(true) {
+            return;
+        }
+        client.stream.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(client.rest(), "");
+        server.computes(false);
+    });
+}
+
+#[test]
+fn with_half_close_an_end_of_stream_waits_for_the_answer() {
+    within(120, || {
+        let server = Server::start(&["fib", "--half-close"]);
+        let mut client = server.connect();
+        client.send("40\n12\n");
+        client.stream.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(client.rest(), "102334155\n144\n");
+
+        let mut client = server.connect();
+        client.send("90\n");
+        client.stream.shutdown(Shutdown::Write).unwrap();
+        if !server.computes(true) {
+            return;
+        }
+        reset(client.into_stream());
+        server.computes(false);
+    });
+}
+
+#[test]
+fn fast_answers_survive_an_end_of_stream_behind_a_slow_one_s_error() {
+    within(90, || {
+        let server = Server::start(&["fib"]);
+        let mut client = server.connect();
+        client.send("10\nx\n12");
+        client.stream.shutdown(Shutdown::Write).unwrap();
+        let rest = client.rest();
+        let lines: Vec<&str> = rest.lines().collect();
+        assert_eq!(lines.len(), 3, "{rest}");
+        assert_eq!((lines[0], lines[2]), ("55", "144"));
+        assert!(lines[1].starts_with("error: "));
+    });
+}
+
+// ---- limits
+
+#[test]
+fn a_client_that_stalls_in_the_middle_of_a_line_is_told_so_and_closed() {
+    within(90, || {
+        let server = Server::start(&["fib", "--slow-timeout", "0.3"]);
+        let mut idle = server.connect();
+        idle.ask("10\n", "55");
+        let mut client = server.connect();
+        client.send("1\n2");
+        let rest = client.rest();
+        assert_eq!(rest, "1\nerror: the line was not ended within 300ms\n");
+        server.log_line("Ending ");
+        idle.ask("10\n", "55");
+    });
+}
+
+#[test]
+fn a_client_that_sends_nothing_is_told_so_and_closed() {
+    within(90, || {
+        let server = Server::start(&["fib", "--idle-timeout", "0.3"]);
+        let mut client = server.connect();
+        client.ask("10\n", "55");
+        assert_eq!(client.rest(), "error: nothing came for 300ms\n");
+        let echo = Server::start(&["echo", "--idle-timeout", "0.3"]);
+        let mut client = echo.connect();
+        client.ask("10\n", "Received: 10");
+        assert_eq!(client.rest(), "error: nothing came for 300ms\n");
+    });
+}
+
+#[test]
+fn limits_do_not_touch_a_client_that_waits_for_its_answer_or_keeps_asking() {
+    within(120, || {
+        let limits = ["--idle-timeout", "0.2", "--slow-timeout", "0.2"];
+        let server = Server::start(&[&["fib"], &limits[..]].concat());
+        let mut asking = server.connect();
+        let mut waiting = server.connect();
+        waiting.send("90\n");
+        let end = Instant::now() + Duration::from_secs(1);
+        while Instant::now() < end {
+            asking.ask("1\n", "1");
+        }
+        // Two limits and more have passed, and it is still there.
+        waiting.stream.set_nonblocking(true).unwrap();
+        let there = waiting.stream.read(&mut [0]).expect_err("no answer, no end");
+        assert_eq!(there.kind(), io::ErrorKind::WouldBlock);
+    });
+}
+
+#[test]
+fn a_client_that_never_reads_costs_a_bounded_buffer_and_is_closed() {
+    within(180, || {
+        for service in [&["fib"][..], &["echo"], &["echo", "--prefix", ""]] {
+            let server = Server::start(&[service, &["--slow-timeout", "0.5"]].concat());
+            let mut witness = server.connect();
+            witness.send("10\n");
+            let answer = witness.line();
+            let memory = server.memory();
+            let mut client = server.connect();
+            client.stream.set_write_timeout(Some(PATIENCE)).unwrap();
+            let chunk = "x\n".repeat(1 << 15);
+            // It ends with an error, since the server closes: all buffers between are full by then.
+            let error = loop {
+                if let Err(error) = client.stream.write_all(chunk.as_bytes()) {
+                    break error;
+                }
+            };
+            assert_ne!(error.kind(), io::ErrorKind::WouldBlock, "it is not closed");
+            server.log_line("Ending ");
+            if let Some((before, now)) = memory.zip(server.memory()) {
+                assert!(now < before + (2 << 20), "{service:?}: from {before} to {now} bytes");
+            }
+            witness.send("10\n");
+            assert_eq!(witness.line(), answer);
+        }
+    });
+}
+
+#[test]
+fn those_beyond_the_connection_limit_are_told_so_until_there_is_room() {
+    within(90, || {
+        let server = Server::start(&["fib", "--max-connections", "2"]);
+        let (mut first, mut second) = (server.connect(), server.connect());
+        first.ask("10\n", "55");
+        second.ask("10\n", "55");
+        let third = server.connect().rest();
+        assert!(third.starts_with("error: too many connections"), "{third}");
+        assert_eq!(third.lines().count(), 1);
+        drop(first);
+        server.log_line("Closed");
+        server.connect().ask("12\n", "144");
+        second.ask("12\n", "144");
+    });
+}
+
+#[test]
+fn out_of_descriptors_it_waits_without_spinning_and_everyone_is_served() {
+    within(180, || {
+        let command = "ulimit -n 64 && exec \"$@\"";
+        let program = binary("server");
+        let mut shell = Command::new("sh");
+        shell.args(["-c", command, "sh"]).arg(program).args(["fib", "--addr", "127.0.0.1:0"]);
+        let server = Server::start_as(shell);
+        let mut clients: Vec<Client> = (0..200).map(|_| server.connect()).collect();
+        server.log_line("cannot accept: ");
+        if let Some(before) = server.cpu_ticks() {
+            thread::sleep(Duration::from_secs(1)); // the time in which it must not work
+            let ticks = server.cpu_ticks().unwrap() - before;
+            assert!(ticks <= 10, "{ticks} ticks of CPU time in a second of waiting");
+        }
+        for client in &mut clients {
+            client.send("10\n");
+        }
+        for mut client in clients {
+            assert_eq!(client.line(), "55");
+        }
+        server.signal("TERM");
+        let (status, lines) = server.end();
+        assert_eq!(status.code(), Some(0));
+        let complaints = lines.iter().filter(|line| line.starts_with("cannot accept: "));
+        assert_eq!(complaints.count(), 0, "it has said so once already: {lines:?}");
+    });
+}
+
+// ---- echo
+
+#[test]
+fn echo_puts_its_prefix_before_each_chunk() {
+    within(90, || {
+        let server = Server::start(&["echo", "--prefix", "> "]);
+        let mut client = server.connect();
+        client.ask("Hello\n", "> Hello");
+        client.ask("\n", "> ");
+        client.ask("a\0b\n", "> a\0b");
+    });
+}
+
+#[test]
+fn echo_returns_every_byte_to_a_client_that_has_ended_its_side() {
+    within(120, || {
+        let server = Server::start(&["echo", "--prefix", ""]);
+        let client = server.connect();
+        let sent: Vec<u8> = (0..8u32 << 20).map(|i| (i * 7 + (i >> 9)) as u8).collect();
+        let mut writer = client.stream.try_clone().unwrap();
+        let bytes = sent.clone();
+        let writing = thread::spawn(move || {
+            writer.write_all(&bytes).unwrap();
+            writer.shutdown(Shutdown::Write).unwrap();
+        });
+        // Reading begins when nothing more can be written, so that answers have to wait in the server.
+        thread::sleep(Duration::from_millis(50));
+        let mut received = Vec::new();
+        let mut reader = client.reader;
+        reader.read_to_end(&mut received).unwrap();
+        writing.join().unwrap();
+        assert!(received == sent, "{} bytes sent, {} received", sent.len(), received.len());
+    });
+}
+
+// ---- start and stop
+
+#[test]
+fn an_address_in_use_is_an_error_that_says_what_to_do() {
+    within(90, || {
+        let server = Server::start(&["fib"]);
+        let address = server.address.to_string();
+        for workers in ["1", "2"] {
+            let output = run("server", &["echo", "--addr", &address, "--workers", workers]);
+            assert_eq!(output.status.code(), Some(1));
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(said.contains(&address) && said.contains("--addr"), "{said}");
+            assert_eq!(text(&output), "");
+        }
+        server.connect().ask("10\n", "55");
+    });
+}
+
+#[test]
+fn a_stop_lets_requests_end_and_sends_idle_clients_home() {
+    within(120, || {
+        for signal in ["TERM", "INT"] {
+            let server = Server::start(&["fib", "--drain", "60"]);
+            let mut idle = server.connect();
+            idle.ask("10\n", "55");
+            let mut half = server.connect();
+            half.ask("1\n", "1");
+            half.send("2");
+            let mut busy = server.connect();
+            busy.send("40\n10\n");
+            server.computes(true);
+            server.signal(signal);
+            assert_eq!(idle.rest(), "");
+            assert_eq!(half.rest(), "");
+            assert_eq!(busy.rest(), "102334155\n55\n");
+            let address = server.address;
+            let (status, lines) = server.end();
+            assert_eq!(status.code(), Some(0), "{signal}: {lines:?}");
+            assert!(lines.iter().any(|line| line.contains("0 cut off")), "{lines:?}");
+            assert!(TcpStream::connect(address).is_err(), "nobody listens any more");
+        }
+    });
+}
+
+#[test]
+fn a_stop_does_not_wait_beyond_its_deadline() {
+    within(90, || {
+        let server = Server::start(&["fib", "--drain", "0.2"]);
+        let mut busy = server.connect();
+        busy.send("90\n");
+        server.computes(true);
+        server.signal("TERM");
+        assert_eq!(busy.rest(), "");
+        let (status, lines) = server.end();
+        assert_eq!(status.code(), Some(0));
+        assert!(lines.iter().any(|line| line.contains("1 cut off")), "{lines:?}");
+    });
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    within(90, || {
+        for (signal, code) in [("INT", 130), ("TERM", 143)] {
+            let server = Server::start(&["fib", "--drain", "1000"]);
+            let mut busy = server.connect();
+            busy.send("90\n");
+            server.computes(true);
+            server.signal(signal);
+            server.log_line("Stopping");
+            server.signal(signal);
+            let (status, _) = server.end();
+            assert_eq!(status.code(), Some(code));
+        }
+    });
+}
+
+#[test]
+fn workers_share_the_port_and_stop_together() {
+    if !cfg!(target_os = "linux") {
+        return eprintln!("only Linux deals connections out among listeners: left out");
+    }
+    within(90, || {
+        let server = Server::start(&["fib", "--workers", "2"]);
+        let mut clients: Vec<Client> = (0..40).map(|_| server.connect()).collect();
+        for client in &mut clients {
+            client.ask("20\n", "6765");
+        }
+        server.signal("TERM");
+        for client in clients {
+            assert_eq!(client.rest(), "");
+        }
+        let (status, lines) = server.end();
+        assert_eq!(status.code(), Some(0));
+        let last = lines.last().expect("a last word");
+        assert!(last.starts_with("Stopped: 40 connections"), "{last}");
+    });
+}
+
+#[test]
+fn a_stopped_terminal_never_stops_the_loop() {
+    within(180, || {
+        let mut command = Command::new(binary("server"));
+        command.args(["fib", "--addr", "127.0.0.1:0"]).stdout(Stdio::piped());
+        let mut child = Running(command.spawn().unwrap());
+        let mut terminal = BufReader::new(child.0.stdout.take().unwrap());
+        let address = listening(&mut terminal);
+        // Nobody reads from here on. What fits: a pipe's 64 KB, and the queue's 1024 lines.
+        for _ in 0..4000 {
+            let mut client = Client::connect(address);
+            client.ask("10\n", "55");
+        }
+        signal(&child.0, "TERM");
+        let reading = thread::spawn(move || {
+            let mut rest = String::new();
+            terminal.read_to_string(&mut rest).map(|_| rest)
+        });
+        assert_eq!(child.0.wait().unwrap().code(), Some(0));
+        let rest = reading.join().unwrap().unwrap();
+        let missing: usize = rest
+            .lines()
+            .filter(|line| line.contains("left out"))
+            .map(|line| line.trim_matches('(').split(' ').next().unwrap().parse::<usize>().unwrap())
+            .sum();
+        let written = rest.lines().filter(|line| !line.contains("left out")).count();
+        assert!(missing > 0, "{written} lines, and none left out");
+        assert_eq!(written + missing, 8000 + 2, "each connection's two, and the last two");
+    });
+}
+
+#[test]
+fn an_idle_server_sleeps() {
+    within(90, || {
+        let server = Server::start(&["fib", "--slow-timeout", "0.1"]);
+        server.connect().ask("10\n", "55");
+        server.log_line("Closed");
+        let Some(before) = server.naps() else {
+            return eprintln!("no /proc: left out");
+        };
+        thread::sleep(Duration::from_millis(500)); // the time in which nothing may happen
+        let naps = server.naps().unwrap() - before;
+        // The visit that finds nobody; the pool's threads and the log's are asleep for good.
+        assert!(naps <= 2, "woken {naps} times in half a second with nobody there");
+    });
+}
+
+/// With `GROUND_DEEP=1`, and 20,000 descriptors to be had.
+#[test]
+fn nineteen_thousand_connections() {
+    if std::env::var_os("GROUND_DEEP").is_none() {
+        return eprintln!("GROUND_DEEP is not set: left out");
+    }
+    within(300, || {
+        for service in ["echo", "fib"] {
+            const COUNT: usize = 19_000;
+            let server = Server::start(&[service, "--max-connections", "19500", "--quiet"]);
+            for _ in 0..100 {
+                server.connect().send("1\n");
+            }
+            server.settles_at(0);
+            let before = server.memory();
+            let mut clients: Vec<Client> = Vec::new();
+            for _ in 0..COUNT {
+                let mut client = server.connect();
+                client.send("1\n");
+                clients.push(client);
+            }
+            let expected = if service == "echo" { "Received: 1" } else { "1" };
+            for client in &mut clients {
+                assert_eq!(client.line(), expected);
+            }
+            if let Some((before, now)) = before.zip(server.memory()) {
+                println!("{service}: {} bytes per idle connection", (now - before) / COUNT);
+            }
+            server.signal("TERM");
+            for client in clients {
+                assert_eq!(client.rest(), "");
+            }
+            assert_eq!(server.end().0.code(), Some(0));
+        }
+    });
+}
+
+// ---- the server as a process
+
+/// A server that is killed when it is dropped.
+struct Server {
+    child: Running,
+    address: SocketAddr,
+    /// What it prints, after the first line.
+    lines: Receiver<String>,
+}
+
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended already, which is as good.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Server {
+    fn start(args: &[&str]) -> Server {
+        let mut command = Command::new(binary("server"));
+        Server::start_as({
+            command.args(args).args(["--addr", "127.0.0.1:0"]);
+            command
+        })
+    }
+
+    fn start_as(mut command: Command) -> Server {
+        let mut child = Running(command.stdout(Stdio::piped()).spawn().unwrap());
+        let mut printed = BufReader::new(child.0.stdout.take().unwrap());
+        let address = listening(&mut printed);
+        let (tell, lines) = mpsc::channel();
+        thread::spawn(move || {
+            for line in printed.lines().map_while(Result::ok) {
+                if tell.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Server { child, address, lines }
+    }
+
+    fn connect(&self) -> Client {
+        Client::connect(self.address)
+    }
+
+    /// Waits for a line that begins so.
+    #[track_caller]
+    fn log_line(&self, begin: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) if line.starts_with(begin) => return,
+                Ok(_) => {}
+                Err(_) => panic!("it does not print a line that begins with {begin:?}"),
+            }
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        signal(&self.child.0, name);
+    }
+
+    /// Waits for its end, and gives the lines that nobody has read yet.
+    #[track_caller]
+    fn end(mut self) -> (ExitStatus, Vec<String>) {
+        let status = eventually(|| self.child.0.try_wait().unwrap());
+        let status = status.expect("it does not end");
+        (status, self.lines.iter().collect())
+    }
+
+    /// Waits until it has so many connections; where there is no `/proc`, it does not wait.
+    #[track_caller]
+    fn settles_at(&self, connections: usize) {
+        let settled = eventually(|| {
+            let sockets = self.sockets()?;
+            // The listener is one too, and so are the two of the pair by which signals come.
+            (sockets <= connections + 3).then_some(())
+        });
+        assert!(settled.is_some() || self.sockets().is_none(), "{:?} sockets", self.sockets());
+    }
+
+    /// Waits until a thread of the pool is at work, or none is; `false` where that cannot be seen.
+    #[track_caller]
+    fn computes(&self, expected: bool) -> bool {
+        if self.is_computing().is_none() {
+            eprintln!("no /proc: left out");
+            return false;
+        }
+        let seen = eventually(|| (self.is_computing() == Some(expected)).then_some(()));
+        assert!(seen.is_some(), "it computes: {}", !expected);
+        true
+    }
+
+    fn is_computing(&self) -> Option<bool> {
+        let mut computing = false;
+        for thread in fs::read_dir(self.proc("task")).ok()? {
+            let Ok(stat) = fs::read_to_string(thread.ok()?.path().join("stat")) else {
+                continue; // it has ended meanwhile
+            };
+            let (name, rest) = stat.split_once('(')?.1.rsplit_once(") ")?;
+            computing |= name.starts_with("pool") && rest.starts_with('R');
+        }
+        Some(computing)
+    }
+
+    fn descriptors(&self) -> Option<usize> {
+        Some(fs::read_dir(self.proc("fd")).ok()?.count())
+    }
+
+    fn sockets(&self) -> Option<usize> {
+        let links = fs::read_dir(self.proc("fd")).ok()?;
+        let is_socket = |link: &PathBuf| link.to_string_lossy().starts_with("socket:");
+        Some(links.flatten().flat_map(|link| fs::read_link(link.path())).filter(is_socket).count())
+    }
+
+    /// Resident bytes.
+    fn memory(&self) -> Option<usize> {
+        let status = fs::read_to_string(self.proc("status")).ok()?;
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+        Some(line.split_whitespace().nth(1)?.parse::<usize>().ok()? * 1024)
+    }
+
+    /// Clock ticks of CPU time, its own and the kernel's for it.
+    fn cpu_ticks(&self) -> Option<u64> {
+        let stat = fs::read_to_string(self.proc("stat")).ok()?;
+        let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+        Some(fields[11].parse::<u64>().ok()? + fields[12].parse::<u64>().ok()?)
+    }
+
+    /// How often any of its threads has gone to sleep.
+    fn naps(&self) -> Option<u64> {
+        let mut naps = 0;
+        for thread in fs::read_dir(self.proc("task")).ok()? {
+            let status = fs::read_to_string(thread.ok()?.path().join("status")).ok()?;
+            let line = status.lines().find(|line| line.starts_with("voluntary_ctxt_switches"))?;
+            naps += line.split_whitespace().nth(1)?.parse::<u64>().ok()?;
+        }
+        Some(naps)
+    }
+
+    fn proc(&self, file: &str) -> PathBuf {
+        Path::new("/proc").join(self.child.0.id().to_string()).join(file)
+    }
+}
+
+/// A client that does not wait for ever.
+struct Client {
+    stream: TcpStream,
+    reader: BufReader<TcpStream>,
+}
+
+impl Client {
+    fn connect(address: SocketAddr) -> Client {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        // A small buffer: there may be thousands of these.
+        let reader = BufReader::with_capacity(512, stream.try_clone().unwrap());
+        Client { stream, reader }
+    }
+
+    #[track_caller]
+    fn send(&mut self, text: &str) {
+        self.stream.write_all(text.as_bytes()).unwrap();
+    }
+
+    /// One line, without its end.
+    #[track_caller]
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.reader.read_line(&mut line).unwrap();
+        assert!(line.ends_with('\n'), "the connection has ended behind {line:?}");
+        line.pop();
+        line
+    }
+
+    #[track_caller]
+    fn ask(&mut self, request: &str, answer: &str) {
+        self.send(request);
+        assert_eq!(self.line(), answer);
+    }
+
+    #[track_caller]
+    fn ask_for_error(&mut self, request: &str) -> String {
+        self.send(request);
+        let line = self.line();
+        assert!(line.starts_with("error: "), "{line}");
+        line
+    }
+
+    /// All that comes until the server ends the connection.
+    #[track_caller]
+    fn rest(mut self) -> String {
+        let mut rest = Vec::new();
+        self.reader.read_to_end(&mut rest).unwrap();
+        String::from_utf8(rest).unwrap()
+    }
+
+    /// The socket alone, without the duplicate that would keep it open.
+    fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+}
+
+/// Reads the line that says where a server listens.
+#[track_caller]
+fn listening(printed: &mut impl BufRead) -> SocketAddr {
+    let mut line = String::new();
+    printed.read_line(&mut line).unwrap();
+    let address = line.split_once(" on ").and_then(|(_, rest)| rest.split_once(','));
+    let (address, _) = address.unwrap_or_else(|| panic!("it does not listen: {line:?}"));
+    address.parse().unwrap()
+}
+
+fn signal(child: &Child, name: &str) {
+    let pid = child.id().to_string();
+    let status = Command::new("kill").args(["-s", name, &pid]).status().unwrap();
+    assert!(status.success(), "{status}");
+}
+
+/// Asks until there is an answer, or patience ends.
+fn eventually<T>(mut ask: impl FnMut() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask() {
+            return Some(answer);
+        }
+        if Instant::now() > deadline {
+            return None;
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn nc(server: &Server, input: &str) -> Output {
+    let (ip, port) = (server.address.ip().to_string(), server.address.port().to_string());
+    let mut command = Command::new("nc");
+    command.args(["-N", &ip, &port]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = Running(command.spawn().unwrap());
+    child.0.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    finish(child)
+}
+
+fn run(name: &str, args: &[&str]) -> Output {
+    let mut command = Command::new(binary(name));
+    command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped());
+    finish(Running(command.spawn().unwrap()))
+}
+
+/// What a short-lived program has printed, when it has ended.
+#[track_caller]
+fn finish(mut child: Running) -> Output {
+    let status = eventually(|| child.0.try_wait().unwrap()).expect("it does not end");
+    let mut output = Output { status, stdout: Vec::new(), stderr: Vec::new() };
+    if let Some(mut out) = child.0.stdout.take() {
+        out.read_to_end(&mut output.stdout).unwrap();
+    }
+    if let Some(mut err) = child.0.stderr.take() {
+        err.read_to_end(&mut output.stderr).unwrap();
+    }
+    output
+}
+
+fn text(output: &Output) -> &str {
+    std::str::from_utf8(&output.stdout).unwrap()
+}
+
+fn is_installed(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+}
+
+/// A program of the package `server`, of this build: beside the folder in which this test lies. Built first, since the
+/// test's own build does not.
+fn binary(name: &str) -> PathBuf {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    let folder = FOLDER.get_or_init(|| {
+        let test = std::env::current_exe().unwrap();
+        let folder = test.parent().and_then(Path::parent).unwrap();
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--quiet", "--package", "server", "--bins", "--target-dir"]);
+        cargo.arg(folder.parent().unwrap());
+        cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
+        if folder.ends_with("release") {
+            cargo.arg("--release");
+        }
+        assert!(cargo.status().unwrap().success(), "the server does not build");
+        folder.to_owned()
+    });
+    folder.join(name)
+}

@@ -1,0 +1,122 @@
+//! What do all tests need? A deadline, a child process, and things that count.
+//!
+//! - [`within`] runs a test's body and fails it by name if it hangs; [`run`] does so with a `block_on` around it.
+//! - [`in_child_process`] runs the body in a process of its own: for tests whose subject is the process (descriptor limits,
+//!   forks, allocations, exits).
+//! - [`counters`] has wakers, futures and guards that count; [`process`] counts this process's descriptors and threads;
+//!   what the heap holds is counted by counting.rs, beside this folder.
+//! - [`sockets`] makes pairs of connected sockets, one end for the runtime and one that blocks, as an independent oracle.
+//!
+//! A test's name is taken from the type of its closure, so nobody has to write it twice.
+//!
+//! Comes from: every module here. Goes to: nowhere.
+
+// Not every module uses every helper.
+#![allow(dead_code)]
+
+pub(crate) mod counters;
+pub(crate) mod process;
+pub(crate) mod sockets;
+
+use std::any::type_name;
+use std::panic::resume_unwind;
+use std::process::{Command, Output, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+/// The seconds of a test that has no reason for others: far more than any needs on a busy machine.
+const DEADLINE: u64 = 60;
+
+/// Runs `body` on a thread of its own and gives its result. Panics with the test's name if it takes longer than that.
+///
+/// The variable `GROUND_PATIENCE` multiplies all deadlines (say 10, under valgrind; 0.1, to look for hangs).
+#[track_caller]
+pub(crate) fn within<R, B>(seconds: u64, body: B) -> R
+where
+    R: Send + 'static,
+    B: FnOnce() -> R + Send + 'static,
+{
+    guarded(test_name::<B>(), seconds, body)
+}
+
+/// As [`within`] the usual deadline, inside a `block_on`.
+#[track_caller]
+pub(crate) fn run<B: AsyncFnOnce() + Send + 'static>(body: B) {
+    guarded(test_name::<B>(), DEADLINE, || runtime::block_on(body()));
+}
+
+#[track_caller]
+fn guarded<R, B>(name: String, seconds: u64, body: B) -> R
+where
+    R: Send + 'static,
+    B: FnOnce() -> R + Send + 'static,
+{
+    let patience = std::env::var("GROUND_PATIENCE").ok();
+    let patience = patience.and_then(|factor| factor.parse().ok()).unwrap_or(1.0);
+    let deadline = Duration::from_secs(seconds).mul_f64(patience);
+    let (tell, told) = mpsc::channel::<()>();
+    let thread = thread::Builder::new()
+        .name(name.clone())
+        .spawn(move || {
+            let _tell = tell; // dropped at the end, by whichever way it comes
+            body()
+        })
+        .unwrap();
+    if told.recv_timeout(deadline) == Err(mpsc::RecvTimeoutError::Timeout) {
+        panic!("{name} hangs: it is not over after {deadline:?}");
+    }
+    thread.join().unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+/// Runs `body` in a new process of this same test binary, and fails if that fails. Gives what it printed, all of it; in the
+/// child itself it does not return.
+///
+/// Call it first in a test, directly: the child is started with the name of the closure's surroundings as the only test.
+#[track_caller]
+pub(crate) fn in_child_process<B: FnOnce() + Send + 'static>(body: B) -> String {
+    let (output, text) = child_process(body);
+    assert!(output.status.success(), "{}\n{text}", output.status);
+    text
+}
+
+/// As [`in_child_process`], for children that may end as they like: gives how it ended, too.
+#[track_caller]
+pub(crate) fn child_process<B: FnOnce() + Send + 'static>(body: B) -> (Output, String) {
+    const VARIABLE: &str = "GROUND_CHILD_OF_TEST";
+    let name = test_name::<B>();
+    if std::env::var_os(VARIABLE).is_some_and(|test| test == *name) {
+        within(DEADLINE, body);
+        std::process::exit(0);
+    }
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", &name, "--nocapture", "--test-threads=1"])
+        .env(VARIABLE, &name)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let pid = child.id();
+    let (tell, told) = mpsc::channel();
+    let waiting = thread::spawn(move || tell.send(child.wait_with_output()));
+    let output = match told.recv_timeout(Duration::from_secs(DEADLINE + 10)) {
+        Ok(output) => output.unwrap(),
+        Err(_) => {
+            // SAFETY: the number is our own child's, which nobody has waited for yet.
+            unsafe { libc::kill(pid as i32, libc::SIGKILL) };
+            panic!("{name} hangs in its child process");
+        }
+    };
+    waiting.join().unwrap().unwrap();
+    let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.push_str(&String::from_utf8_lossy(&output.stderr));
+    (output, text)
+}
+
+/// `module::test`, from the name of the type of a closure in that test.
+fn test_name<B>() -> String {
+    let full = type_name::<B>();
+    let inside = full.split_once("::").map_or(full, |(_, inside)| inside);
+    inside.split("::{{").next().unwrap_or(inside).to_owned()
+}

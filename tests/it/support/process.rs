@@ -1,0 +1,33 @@
+//! How many descriptors and threads has this process?
+//!
+//! Read from `/proc/self`; `None` on systems that have none, where the tests that ask leave the question out. Other tests
+//! run beside in the same process, so ask only in a child process ([`super::in_child_process`]).
+//!
+//! Comes from: tests of leaks. Goes to: the kernel.
+
+use std::fs;
+
+/// Open descriptors, the one that is used for looking not counted.
+pub(crate) fn descriptors() -> Option<usize> {
+    Some(fs::read_dir("/proc/self/fd").ok()?.count() - 1)
+}
+
+/// Threads that are alive.
+pub(crate) fn threads() -> Option<usize> {
+    Some(fs::read_dir("/proc/self/task").ok()?.count())
+}
+
+/// How often the calling thread has given up the CPU of its own will, which is how often it slept.
+pub(crate) fn voluntary_switches() -> Option<u64> {
+    let status = fs::read_to_string("/proc/thread-self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("voluntary_ctxt_switches"))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// Lets this process open `most` descriptors at a time and no more.
+pub(crate) fn limit_descriptors(most: u64) {
+    let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
+    // SAFETY: `limit` lives through the call, which only reads it.
+    let result = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+}
