@@ -17,12 +17,9 @@
 //!
 //! Comes from: net, or anybody with a descriptor. Goes to: reactor.rs (to wait), sys/socket.rs (to try).
 
-use std::cell::Cell;
 use std::fmt;
 use std::io;
-use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::os::unix::net::{UnixListener, UnixStream};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -75,14 +72,12 @@ type Label<T> = fn(&T, &mut fmt::Formatter<'_>) -> fmt::Result;
 /// What a short count on a descriptor means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A connected stream socket: fewer bytes than asked for means that there are no more just now.
+    /// A connected TCP socket, or one that behaves so: fewer bytes than asked for means that there are no more just now.
+    /// (A Unix stream does not if descriptors are sent over it: a read stops short before those.)
     Stream,
     /// Anything else: a listener, a datagram socket, a pipe. Only a call that would block says that.
     Other,
 }
-
-/// The most that [`AsyncSocket::recv_lent`] lends at a time.
-pub const LENT_BUFFER: usize = 64 * 1024;
 
 impl<T: AsFd> AsyncSocket<T> {
     /// Takes a descriptor into the current runtime's care: makes it non-blocking, finds out what kind it is, and has the
@@ -92,7 +87,7 @@ impl<T: AsFd> AsyncSocket<T> {
     /// Outside of a runtime; if the kernel cannot watch it (a regular file: epoll refuses those), or is out of memory.
     pub fn new(io: T) -> io::Result<Self> {
         socket::set_nonblocking(io.as_fd())?;
-        let kind = if socket::is_stream(io.as_fd()) { Kind::Stream } else { Kind::Other };
+        let kind = if socket::is_tcp(io.as_fd()) { Kind::Stream } else { Kind::Other };
         Self::register(io, kind, false)
     }
 
@@ -151,27 +146,6 @@ impl<T: AsFd> AsyncSocket<T> {
         buffer: &'a mut [u8],
     ) -> impl Future<Output = io::Result<usize>> + use<'a, T> {
         self.read_operation(|| self.try_recv(buffer))
-    }
-
-    /// Receives up to `max` bytes (at most [`LENT_BUFFER`]) into a buffer that belongs to the thread, and lends them to
-    /// `use_bytes`. So a connection that waits holds no buffer at all. An empty slice is the end of the stream.
-    ///
-    /// # Errors, cancel safety
-    /// As [`recv`](Self::recv); `use_bytes` is called once, when there is something, or never.
-    pub fn recv_lent<'a, R: 'a>(
-        &'a self,
-        max: usize,
-        use_bytes: impl FnOnce(&[u8]) -> R + 'a,
-    ) -> impl Future<Output = io::Result<R>> + 'a {
-        let mut use_bytes = Some(use_bytes);
-        self.read_operation(move || {
-            let mut buffer = LentBuffer::borrow();
-            let bytes = buffer.first(max);
-            let count = self.try_recv(bytes)?;
-            let use_bytes =
-                use_bytes.take().ok_or_else(|| io::Error::other("polled after the end"))?;
-            Ok(use_bytes(&bytes[..count]))
-        })
     }
 
     /// Sends some of `bytes`: as many as the kernel takes now, at least one (if there is one).
@@ -404,56 +378,6 @@ impl Drop for Registration {
     }
 }
 
-impl<T: Accept> AsyncSocket<T> {
-    /// Accepts a connection, ready to use, with its peer's address. For std's listeners.
-    ///
-    /// # Errors
-    /// The kernel's, all of them: some concern one connection only (it was reset before we came), some the process (no
-    /// descriptors left). net's `serve` tells them apart.
-    ///
-    /// # Cancel safety
-    /// Dropped before it is ready, it has accepted nobody.
-    pub async fn accept(&self) -> io::Result<(AsyncSocket<T::Stream>, T::Address)> {
-        let (stream, address) = self.read_with(|listener| listener.accept()).await?;
-        Ok((AsyncSocket::new(stream)?, address))
-    }
-}
-
-/// Listeners of the standard library.
-pub trait Accept: AsFd + sealed::Sealed {
-    /// What a connection is.
-    type Stream: AsFd;
-    /// What its peer is known by.
-    type Address;
-    /// One call of accept.
-    ///
-    /// # Errors
-    /// The kernel's.
-    fn accept(&self) -> io::Result<(Self::Stream, Self::Address)>;
-}
-
-mod sealed {
-    pub trait Sealed {}
-    impl Sealed for std::net::TcpListener {}
-    impl Sealed for std::os::unix::net::UnixListener {}
-}
-
-impl Accept for TcpListener {
-    type Stream = TcpStream;
-    type Address = std::net::SocketAddr;
-    fn accept(&self) -> io::Result<(TcpStream, Self::Address)> {
-        TcpListener::accept(self)
-    }
-}
-
-impl Accept for UnixListener {
-    type Stream = UnixStream;
-    type Address = std::os::unix::net::SocketAddr;
-    fn accept(&self) -> io::Result<(UnixStream, Self::Address)> {
-        UnixListener::accept(self)
-    }
-}
-
 struct Labelled<'a, T>(&'a T, Label<T>);
 
 impl<T> fmt::Display for Labelled<'_, T> {
@@ -471,40 +395,5 @@ impl<T: AsFd> AsFd for AsyncSocket<T> {
 impl<T: AsFd + fmt::Debug> fmt::Debug for AsyncSocket<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("AsyncSocket").field(&self.io).finish()
-    }
-}
-
-/// The thread's buffer, out of its place while it is lent. Whoever borrows inside of a borrow gets a new one.
-struct LentBuffer {
-    /// Empty only while it is dropped.
-    bytes: Option<Box<[u8; LENT_BUFFER]>>,
-}
-
-thread_local!(static LENT: Cell<Option<Box<[u8; LENT_BUFFER]>>> = const { Cell::new(None) });
-
-impl LentBuffer {
-    #[inline]
-    fn borrow() -> Self {
-        LentBuffer { bytes: LENT.take().or_else(Self::make) }
-    }
-
-    #[cold]
-    fn make() -> Option<Box<[u8; LENT_BUFFER]>> {
-        vec![0; LENT_BUFFER].into_boxed_slice().try_into().ok()
-    }
-
-    #[inline]
-    fn first(&mut self, count: usize) -> &mut [u8] {
-        match &mut self.bytes {
-            Some(bytes) => &mut bytes[..count.min(LENT_BUFFER)],
-            None => &mut [],
-        }
-    }
-}
-
-impl Drop for LentBuffer {
-    #[inline]
-    fn drop(&mut self) {
-        LENT.set(self.bytes.take());
     }
 }

@@ -116,8 +116,8 @@ impl Clock {
     /// The runtime ends: nobody will be woken any more.
     pub(crate) fn clear(&self) {
         self.empty.set(true);
-        let wheel = self.wheel.replace(Wheel::new());
-        panics::forget(wheel);
+        let wakers = self.wheel.borrow_mut().drain();
+        wakers.for_each(panics::forget);
     }
 
     /// The first tick that does not begin before `deadline`.

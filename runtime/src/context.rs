@@ -61,7 +61,7 @@ pub(crate) fn expect<R>(who: &str, f: impl FnOnce(&Context) -> R) -> R {
 
 /// Makes `context` the current one until the guard is dropped.
 pub(crate) fn enter(context: &Rc<Context>) -> Entered {
-    let watched_before = WATCHED.replace(context.queue.instrument.is_some());
+    let watched_before = WATCHED.replace(context.queue.is_watched());
     // A runtime that is itself kept in a thread-local may be dropped after this one is gone.
     let before = CURRENT.try_with(|current| current.replace(Some(Rc::clone(context))));
     let before = before.ok().flatten();
@@ -96,9 +96,8 @@ pub(crate) fn is_watched() -> bool {
 #[cold]
 pub(crate) fn parked(wait: &Wait<'_>) {
     with(|context| {
-        if let Some(instrument) = &context.queue.instrument {
-            instrument.parked(context.queue.polled.get(), wait);
-        }
+        let task = context.queue.polled.get();
+        context.queue.tell(|instrument| instrument.parked(task, wait));
     });
 }
 
@@ -106,7 +105,9 @@ pub(crate) fn parked(wait: &Wait<'_>) {
 #[inline(always)]
 pub(crate) fn spend_operation() -> bool {
     let left = OPERATIONS.get();
-    OPERATIONS.set(left.saturating_sub(1));
+    // Whoever is told that there is none left ends its poll, so the next one finds a full allowance, even if it is some
+    // other executor's, which refills none.
+    OPERATIONS.set(if left == 0 { OPERATIONS_PER_POLL } else { left - 1 });
     left != 0
 }
 

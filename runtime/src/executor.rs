@@ -11,11 +11,11 @@
 //!            └── read_mail      wakes and calls from other threads    run_queue.rs
 //! ```
 //!
-//! Waking only puts keys into the run queue; the next turn polls them. So each turn first finishes what it found ready,
-//! then looks at the outside world. The batch is bounded, and that is the whole fairness argument: at most
-//! `POLLS_PER_TURN` polls, or as many as were ready when the turn began if that is more, and then descriptors, time and
-//! strangers get their say, whatever the tasks do. A turn never leaves the wait out; with work left it only does not sleep.
-//! (Why not exactly what was ready? A chain of two tasks that wake each other would pay one system call a link.)
+//! Waking only puts tasks into the run queue; the loop polls them. The batch is bounded, and that is the whole fairness
+//! argument. It goes in rounds: a round is exactly what was ready at its beginning, and the first round that brings the
+//! batch to `POLLS_PER_TURN` polls is its last. Then descriptors, time and strangers get their say, whatever the tasks do.
+//! A turn never leaves the wait out; with work left it only does not sleep. (Why more than one round? Two tasks that wake
+//! each other would pay one system call a link.)
 //!
 //! How many threads? One: the caller's. How many loops? One a runtime; a second `block_on` inside is refused, because the
 //! inner loop would stop the outer one.
@@ -38,7 +38,7 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
-use futures_task::{ArcWake, LocalFutureObj, LocalSpawn, SpawnError};
+use futures_task::ArcWake;
 
 use crate::clock::Clock;
 use crate::context::{self, Context};
@@ -49,8 +49,11 @@ use crate::run_queue::{Address, Closed, Home, Letter, Ready, RunQueue, Woken};
 use crate::sys::{AtHome, Poller};
 use crate::task::{self, JoinError, JoinHandle};
 
-/// How many polls a turn makes at least, if there is something to poll, before it looks at the outside world again.
+/// With how many polls a batch is full: the round that reaches this is its last.
 const POLLS_PER_TURN: usize = 64;
+
+/// The largest batch whose memory is kept for the next one; what a rare crowd of tasks has needed is given back.
+const BATCH_KEPT: usize = 4096;
 
 /// Runs `future` to its end on a new runtime, and gives its output. Tasks it has spawned and not awaited are dropped
 /// when it returns.
@@ -104,26 +107,6 @@ where
     let site = Location::caller();
     context::expect("runtime::spawn_named", |context| {
         task::spawn(context, future, Some(name), site)
-    })
-}
-
-/// Lets all others that are ready run first, once.
-///
-/// ```
-/// runtime::block_on(async {
-///     let other = runtime::spawn(async {});
-///     runtime::yield_now().await;
-///     assert!(other.is_finished());
-/// });
-/// ```
-pub fn yield_now() -> impl Future<Output = ()> {
-    let mut yielded = false;
-    std::future::poll_fn(move |cx| {
-        if std::mem::replace(&mut yielded, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
     })
 }
 
@@ -267,29 +250,46 @@ impl Runtime {
             let mut rest = Rest { queue, ready: batch.drain(..) };
             for ready in rest.ready.by_ref() {
                 context::refill_operations();
-                match (ready, &queue.instrument) {
-                    (Ready::Task(task), None) => task.run(),
-                    (Ready::Task(task), Some(instrument)) => {
-                        let id = task.id();
-                        queue.polled.set(id);
-                        instrument.poll_started(id);
-                        task.run();
-                        instrument.poll_ended(id);
-                    }
-                    (Ready::Root, None) => root()?,
-                    (Ready::Root, Some(instrument)) => {
-                        queue.polled.set(TaskId::ROOT);
-                        instrument.poll_started(TaskId::ROOT);
-                        let flow = root();
-                        instrument.poll_ended(TaskId::ROOT);
-                        flow?;
-                    }
+                if queue.is_watched() {
+                    self.run_watched(ready, &mut root)?;
+                    continue;
+                }
+                match ready {
+                    Ready::Task(task) => task.run(),
+                    Ready::Root => root()?,
                 }
             }
             drop(rest);
-            self.batch.set(batch);
+            if batch.capacity() <= BATCH_KEPT {
+                self.batch.set(batch);
+            }
         }
         ControlFlow::Continue(())
+    }
+
+    /// As the loop's two lines, with word to the instrument before and after.
+    #[cold]
+    fn run_watched<B>(
+        &self,
+        ready: Ready,
+        root: &mut impl FnMut() -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
+        let queue = self.queue();
+        let id = match &ready {
+            Ready::Task(task) => task.id(),
+            Ready::Root => TaskId::ROOT,
+        };
+        queue.polled.set(id);
+        queue.tell(|instrument| instrument.poll_started(id));
+        let flow = match ready {
+            Ready::Task(task) => {
+                task.run();
+                ControlFlow::Continue(())
+            }
+            Ready::Root => root(),
+        };
+        queue.tell(|instrument| instrument.poll_ended(id));
+        flow
     }
 
     /// How long the wait may last: not at all if a task is ready or mail has come, else until the next timer.
@@ -305,9 +305,7 @@ impl Runtime {
     }
 
     fn wait(&self, limit: Option<Duration>) -> io::Result<()> {
-        if let Some(instrument) = &self.queue().instrument {
-            instrument.wait_started(limit);
-        }
+        self.queue().tell(|instrument| instrument.wait_started(limit));
         let result = self.context.reactor.wait(limit);
         self.context.home.inbox().wake_up();
         result
@@ -315,9 +313,7 @@ impl Runtime {
 
     fn dispatch(&self) {
         let count = self.context.reactor.dispatch();
-        if let Some(instrument) = &self.queue().instrument {
-            instrument.wait_ended(count);
-        }
+        self.queue().tell(|instrument| instrument.wait_ended(count));
     }
 
     /// Does what strangers have asked for.
@@ -351,6 +347,7 @@ impl Runtime {
         impl Drop for Running {
             fn drop(&mut self) {
                 self.context.reactor.set_turning(self.turning_before);
+                self.context.queue.away.set(!self.turning_before);
                 // From here on strangers have to ring; and if mail came meanwhile, the descriptor has to show it.
                 if !self.context.home.inbox().fall_asleep() {
                     self.context.home.ring();
@@ -358,6 +355,7 @@ impl Runtime {
             }
         }
         self.context.home.inbox().wake_up();
+        self.context.queue.away.set(false);
         Running {
             turning_before: self.context.reactor.set_turning(true),
             _entered: context::enter(&self.context),
@@ -371,7 +369,7 @@ impl Drop for Runtime {
         let _running = self.enter();
         let (queue, home) = (self.queue(), &self.context.home);
         queue.closing.set(true);
-        drop(home.inbox().close());
+        home.inbox().close().into_iter().for_each(panics::forget);
         loop {
             let tasks = queue.take_tasks();
             if tasks.is_empty() {
@@ -382,7 +380,7 @@ impl Drop for Runtime {
             }
         }
         self.context.clock.clear();
-        drop(queue.take_batch(Vec::new()));
+        queue.clear();
     }
 }
 
@@ -439,9 +437,10 @@ impl Builder {
     /// As [`Runtime::new`].
     pub fn build(self) -> io::Result<Runtime> {
         let poller = Poller::new()?;
+        let home = Home::new(poller.bell());
         let context = Context {
-            home: Home::new(poller.bell()),
-            queue: RunQueue::new(self.instrument, self.panic_policy),
+            queue: RunQueue::new(Arc::clone(&home), self.instrument, self.panic_policy),
+            home,
             reactor: Reactor::new(poller),
             clock: Clock::new(),
             spawned: Cell::new(0),
@@ -469,7 +468,7 @@ impl fmt::Debug for Builder {
 /// ```
 #[derive(Clone)]
 pub struct Handle {
-    pub(crate) home: Arc<Home>,
+    home: Arc<Home>,
 }
 
 impl Handle {
@@ -487,6 +486,11 @@ impl Handle {
         context::with(|context| Handle { home: Arc::clone(&context.home) })
     }
 
+    /// Whether this is the runtime that the calling code runs in.
+    pub fn is_current(&self) -> bool {
+        context::with(|context| Arc::ptr_eq(&context.home, &self.home)).unwrap_or(false)
+    }
+
     /// Has the runtime call `f` on its own thread, soon, between two polls. `f` may spawn; it must not block. A panic of
     /// it goes to the runtime's [`PanicPolicy`].
     ///
@@ -500,20 +504,6 @@ impl Handle {
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Handle").finish_non_exhaustive()
-    }
-}
-
-/// For code that is generic over executors. At home only.
-impl LocalSpawn for Handle {
-    #[track_caller]
-    fn spawn_local_obj(&self, future: LocalFutureObj<'static, ()>) -> Result<(), SpawnError> {
-        let site = Location::caller();
-        context::with(|context| {
-            let at_home = Arc::ptr_eq(&context.home, &self.home) && !context.queue.closing.get();
-            at_home.then(|| drop(task::spawn(context, future, None, site)))
-        })
-        .flatten()
-        .ok_or_else(SpawnError::shutdown)
     }
 }
 
@@ -550,7 +540,8 @@ struct RootBody {
 impl Root {
     fn new(context: &Context) -> Arc<Self> {
         let body = RootBody { queue: Rc::clone(&context.queue), queued: Cell::new(false) };
-        Arc::new(Root { address: Address::new(Arc::clone(&context.home)), body: AtHome::new(body) })
+        let address = Address::new(Arc::clone(&context.home), u32::MAX); // it is on no list
+        Arc::new(Root { address, body: AtHome::new(body) })
     }
 
     /// It is about to be polled: from here on a wake counts again.
@@ -566,9 +557,7 @@ impl RootBody {
         if !self.queued.replace(true) {
             self.queue.push(Ready::Root);
         }
-        if let Some(instrument) = &self.queue.instrument {
-            instrument.woken(TaskId::ROOT, from_abroad);
-        }
+        self.queue.tell(|instrument| instrument.woken(TaskId::ROOT, from_abroad));
     }
 }
 

@@ -62,19 +62,22 @@ mod executor;
 // Around the core.
 mod outer;
 
-pub use async_socket::{Accept, AsyncSocket, Kind, LENT_BUFFER};
-pub use executor::{Builder, Gone, Handle, Runtime, block_on, spawn, spawn_named, yield_now};
+pub use async_socket::{AsyncSocket, Kind};
+pub use executor::{Builder, Gone, Handle, Runtime, block_on, spawn, spawn_named};
 pub use instrument::{Instrument, Reason, TaskId, Wait};
+pub use outer::accept::Accept;
 pub use outer::cancel_token::{CancelToken, Cancelled};
+pub use outer::interval::{Interval, MissedTicks, interval};
+pub use outer::lent::LENT_BUFFER;
 pub use outer::pool::{Job, PoolStats, Unblock, UnblockError, pool_stats, unblock, unblock_with};
 pub use outer::remote::RemoteHandle;
 pub use outer::signals::{Signal, Signals, ctrl_c, signals};
+pub use outer::timeout::{Elapsed, timeout, timeout_at};
 pub use outer::workers::{Workers, workers};
+pub use outer::yield_now::yield_now;
 pub use panics::PanicPolicy;
 pub use task::{JoinError, JoinHandle};
-pub use timer::{
-    Elapsed, Interval, MissedTicks, Sleep, interval, sleep, sleep_until, timeout, timeout_at,
-};
+pub use timer::{Sleep, sleep, sleep_until};
 
 /// Makes an async function the program's `main`.
 ///

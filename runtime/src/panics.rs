@@ -38,13 +38,10 @@ pub(crate) fn wake(waker: &Waker) {
 
 /// Drops what somebody else has written, for whose panic there is nobody to tell.
 pub(crate) fn forget<T>(value: T) {
-    let mut panic = catch(|| drop(value));
-    // A payload's own drop may panic, with a payload whose drop ... ; that has to end somewhere.
-    for _ in 0..3 {
-        let Err(payload) = panic else { return };
-        panic = catch(|| drop(payload));
+    if let Err(payload) = catch(|| drop(value)) {
+        // A payload's own drop may panic, with a payload whose drop ... ; that has to end somewhere: here.
+        std::mem::forget(payload);
     }
-    std::mem::forget(panic);
 }
 
 /// What to do with a panic of a task whose handle is gone, so that nobody will ever ask for its result.

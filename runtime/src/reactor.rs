@@ -1,22 +1,25 @@
 //! Which tasks wait for which descriptors, and who wakes them when the kernel speaks?
 //!
 //! A [`Source`] is one watched descriptor. It has two [`Direction`]s, read and write, and each of them remembers two
-//! things: what the kernel said last (is it ready, is it closed), and who waits. A source is added to the kernel's list once, for
-//! both directions, edge-triggered, and never touched again until it is dropped.
+//! things: what the kernel said last, and who waits. A source is added to the kernel's list once, for both directions,
+//! edge-triggered, and never touched again until it is dropped.
 //!
-//! The flags say "worth a try", never more. Whoever wants to read tries first and parks only if the kernel would block:
+//! What the kernel said makes a direction *ready*: worth a try, never more. Whoever wants to read tries first, and parks
+//! only if the direction is not ready:
 //!
-//! | what happens                         | ready   | closed   | who is woken          |
-//! |--------------------------------------|---------|----------|-----------------------|
-//! | a source is new                      | set     | -        |                       |
-//! | the kernel reports the direction     | set     | as told  | all who wait          |
-//! | the call would block                 | cleared | cleared  |                       |
-//! | a stream's count falls short         | cleared unless closed | kept | (the kernel will report the next byte) |
-//! | a stream's count is zero on reading  | kept    | set      |                       |
-//! | any other result                     | kept    | kept     |                       |
+//! | what happens                         | ready          | unsure   | who is woken          |
+//! |--------------------------------------|----------------|----------|-----------------------|
+//! | a source is new                      | yes            | no       |                       |
+//! | the kernel reports the direction     | yes            | as told  | all who wait          |
+//! | the call would block                 | no             | no       |                       |
+//! | a TCP stream's count falls short     | no, unless unsure | as it was |                   |
+//! | a stream's count is zero on reading  | yes            | yes      |                       |
+//! | any other result                     | as it was      | as it was |                      |
 //!
-//! Closed is why the fourth row is safe: if the last bytes and the end of the stream share one report, a short read of
-//! those bytes must not make us wait for a report that has already been given.
+//! Unsure is why the fourth row is safe. If the last bytes and the end of the stream share one report, a short read of
+//! those bytes must not make us wait for a report that has already been given; likewise with urgent data, before which a
+//! read stops. Where the kernel has said neither, a short count proves that nothing is left, and saves the call that
+//! would only say so.
 //!
 //! Why no lock and no counter of turns: one thread owns the reactor, and reports arrive only inside `wait`. Between a
 //! call that would block and the flag being cleared nothing can come in.
@@ -194,18 +197,18 @@ impl Source {
 impl<const SIDE: bool> Direction<SIDE> {
     /// The bits of a report that concern this direction.
     const READY: u32 = if SIDE == READ {
-        state::IN | state::READ_CLOSED
+        state::IN | state::READ_UNSURE
     } else {
-        state::OUT | state::WRITE_CLOSED
+        state::OUT | state::WRITE_UNSURE
     };
-    /// Those among them after which nothing follows.
-    const CLOSED: u32 = if SIDE == READ { state::READ_CLOSED } else { state::WRITE_CLOSED };
+    /// Those among them that take its proof from a short count; see the head.
+    const UNSURE: u32 = if SIDE == READ { state::READ_UNSURE } else { state::WRITE_UNSURE };
 
     /// Optimistic: a new source is tried before it is waited for. Most often there is something: a request behind the
     /// connection, room in the send buffer.
     fn new() -> Self {
         Direction {
-            flags: Cell::new(Self::READY & !Self::CLOSED),
+            flags: Cell::new(Self::READY & !Self::UNSURE),
             holder: Cell::new(0),
             last_ticket: Cell::new(POLLER),
             first: RefCell::default(),
@@ -228,7 +231,7 @@ impl<const SIDE: bool> Direction<SIDE> {
     /// A stream moved fewer bytes than asked for.
     #[inline(always)]
     pub(crate) fn fell_short(&self) {
-        if SHORT_COUNT_MEANS_EMPTY && !self.has(Self::CLOSED) {
+        if SHORT_COUNT_MEANS_EMPTY && !self.has(Self::UNSURE) {
             self.clear(Self::READY);
         }
     }
@@ -236,7 +239,7 @@ impl<const SIDE: bool> Direction<SIDE> {
     /// A stream has come to its end, for good.
     #[inline]
     pub(crate) fn ended(&self) {
-        self.set(Self::CLOSED);
+        self.set(Self::UNSURE);
     }
 
     #[inline(always)]

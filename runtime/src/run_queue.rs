@@ -52,11 +52,16 @@ pub(crate) struct RunQueue {
     ready: RefCell<Vec<Ready>>,
     /// All tasks that have not ended, for the end of the runtime. The loop never looks here.
     pub(crate) tasks: RefCell<Slab<Arc<dyn Runnable>>>,
-    pub(crate) instrument: Option<Rc<dyn Instrument>>,
+    watched: Cell<bool>,
+    /// Taken out at the end: the queue itself may live on in the last waker of some task.
+    instrument: RefCell<Option<Rc<dyn Instrument>>>,
     /// The task being polled. Kept only while an instrument is set.
     pub(crate) polled: Cell<TaskId>,
     pub(crate) closing: Cell<bool>,
     pub(crate) panics: Panics,
+    home: Arc<Home>,
+    /// The loop is in other hands, between two turns: then the first to become ready has to show at its descriptor.
+    pub(crate) away: Cell<bool>,
 }
 
 /// Something to poll.
@@ -76,24 +81,64 @@ pub(crate) trait Runnable {
 }
 
 impl RunQueue {
-    pub(crate) fn new(instrument: Option<Rc<dyn Instrument>>, policy: PanicPolicy) -> Rc<Self> {
+    pub(crate) fn new(
+        home: Arc<Home>,
+        instrument: Option<Rc<dyn Instrument>>,
+        policy: PanicPolicy,
+    ) -> Rc<Self> {
         Rc::new(RunQueue {
             ready: RefCell::default(),
             tasks: RefCell::default(),
-            instrument,
+            watched: Cell::new(instrument.is_some()),
+            instrument: RefCell::new(instrument),
             polled: Cell::new(TaskId::ROOT),
             closing: Cell::new(false),
             panics: Panics::new(policy),
+            home,
+            away: Cell::new(true),
         })
     }
 
     #[inline(always)]
     pub(crate) fn push(&self, ready: Ready) {
-        self.ready.borrow_mut().push(ready);
+        let mut queue = self.ready.borrow_mut();
+        queue.push(ready);
+        if self.away.get() && queue.len() == 1 {
+            self.home.bell.ring();
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.ready.borrow().is_empty()
+    }
+
+    /// Tells the instrument, if there is one: one flag tested where there is none.
+    #[inline(always)]
+    pub(crate) fn tell(&self, what: impl FnOnce(&dyn Instrument)) {
+        if self.watched.get() {
+            self.tell_it(what);
+        }
+    }
+
+    #[cold]
+    fn tell_it(&self, what: impl FnOnce(&dyn Instrument)) {
+        let instrument = self.instrument.borrow().clone();
+        if let Some(instrument) = instrument {
+            what(&*instrument);
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_watched(&self) -> bool {
+        self.watched.get()
+    }
+
+    /// The end: nothing is ready any more and nobody watches.
+    pub(crate) fn clear(&self) {
+        let ready = self.ready.take();
+        let instrument = self.instrument.take();
+        self.watched.set(false);
+        drop((ready, instrument));
     }
 
     /// Takes all tasks off the list, in the order of their places.
@@ -165,11 +210,37 @@ pub(crate) struct Address {
     pub(crate) home: Arc<Home>,
     /// Set by the first stranger to wake, cleared by the owner as it reads the letter: at most one letter a task.
     posted: AtomicBool,
+    /// Beside `posted`, where there is room: what the home thread notes about the task (task/cell.rs says what). Strangers
+    /// leave it alone, so plain loads and stores are enough.
+    pub(crate) notes: Notes,
+    /// The place on the list of live tasks.
+    pub(crate) key: u32,
+}
+
+/// Eight marks that one thread alone reads and writes.
+#[derive(Default)]
+pub(crate) struct Notes(AtomicU8);
+
+impl Notes {
+    #[inline(always)]
+    pub(crate) fn has(&self, mark: u8) -> bool {
+        self.0.load(Ordering::Relaxed) & mark != 0
+    }
+
+    #[inline(always)]
+    pub(crate) fn set(&self, mark: u8) {
+        self.0.store(self.0.load(Ordering::Relaxed) | mark, Ordering::Relaxed);
+    }
+
+    #[inline(always)]
+    pub(crate) fn clear(&self, mark: u8) {
+        self.0.store(self.0.load(Ordering::Relaxed) & !mark, Ordering::Relaxed);
+    }
 }
 
 impl Address {
-    pub(crate) fn new(home: Arc<Home>) -> Self {
-        Address { home, posted: AtomicBool::new(false) }
+    pub(crate) fn new(home: Arc<Home>, key: u32) -> Self {
+        Address { home, posted: AtomicBool::new(false), notes: Notes::default(), key }
     }
 
     /// A stranger wakes. `letter` makes what has to be sent.

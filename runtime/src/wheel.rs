@@ -190,7 +190,6 @@ impl<T> Wheel<T> {
 
     /// Takes all values out, in no particular order, and releases the memory. The wheel is empty
     /// at once, whatever becomes of the iterator; `now` stays, and old keys remain stale.
-    #[cfg(test)]
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = T> + use<T> {
         self.occupied = [0; LEVELS + 1];
         mem::take(&mut self.nodes).into_iter().map(|(_, node)| node.value)

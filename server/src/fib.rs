@@ -58,13 +58,14 @@ impl Fib {
                     Ok(n) if n > self.max_n => {
                         format!("error: {n} is over the limit, which is {}\n", self.max_n)
                     }
-                    Ok(n) => match self.compute(n, &guest, &mut requests).await {
+                    // Boxed, as is all that is rare: an idle connection keeps no room for it.
+                    Ok(n) => match Box::pin(self.compute(n, &guest, &mut requests)).await {
                         Some(answer) => answer,
                         None => return Ok(()),
                     },
                     Err(Fault::Overlong) => {
                         let word = format!("error: {}, goodbye\n", Fault::Overlong);
-                        Box::pin(guest.farewell(&word)).await; // rare, so not in every connection's task
+                        Box::pin(guest.farewell(&word)).await;
                         return Ok(());
                     }
                     Err(fault) => {

@@ -119,12 +119,17 @@ async fn listen(options: &CommonOptions) -> io::Result<Vec<std::net::TcpListener
     Ok(listeners)
 }
 
+/// The error, and what to do about it.
 fn with_advice(error: io::Error) -> io::Error {
-    if error.kind() != io::ErrorKind::AddrInUse {
-        return error;
-    }
-    let advice = "another program listens there, perhaps a server like this one; \
-                  end it, or choose another address, such as --addr 127.0.0.1:0 for any free port";
+    let advice = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "another program listens there, perhaps a server like this one: end it, \
+             or choose another port (--addr 127.0.0.1:0 takes any that is free)"
+        }
+        io::ErrorKind::InvalidInput => "--addr takes a host and a port, such as 127.0.0.1:25000",
+        io::ErrorKind::AddrNotAvailable => "--addr takes an address of this machine",
+        _ => return error,
+    };
     io::Error::new(error.kind(), format!("{error}\n{advice}"))
 }
 

@@ -76,14 +76,14 @@ impl Guest {
 
     /// Writes all of `bytes`. As a rule the kernel takes them at once.
     pub(crate) async fn answer(&self, bytes: &[u8]) -> io::Result<()> {
-        match self.stream.try_write(bytes) {
-            Ok(count) if count == bytes.len() => Ok(()),
-            Ok(count) => self.owe(&bytes[count..], Doing::Working).await,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.owe(bytes, Doing::Working).await
-            }
-            Err(error) => Err(error),
+        let count = match self.stream.try_write(bytes) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            result => result?,
+        };
+        if count < bytes.len() {
+            Box::pin(self.owe(&bytes[count..], Doing::Working)).await?;
         }
+        Ok(())
     }
 
     /// Writes what the client did not take at once, as it reads, within its limit; then goes on with `then`.

@@ -22,14 +22,15 @@ pub(crate) struct Options {
 }
 
 const EXAMPLES: &str = "\
-Try it:
-  server                                        then, elsewhere: nc 127.0.0.1 25000, type 10, press Enter
-  printf '10\\n12\\n20\\n' | nc -N 127.0.0.1 25000   answers 55, 144, 6765
-  perf1                                         the talk's first client: how long does one fib(30) take?
-  perf2                                         its second: how many fib(1) per second?
-  server echo --prefix '' --workers 4           four threads, bytes back as they came
+Try it, in two terminals:
+  server                           fib on port 25000
+  nc 127.0.0.1 25000               type 10, press Enter: 55
+  perf1                            the talk's first client: seconds per fib(30)
+  perf2                            its second: answers to fib(1) per second
+  printf '10\\n12\\n' | nc -N 127.0.0.1 25000
+  server echo --prefix '' --workers 4
 
-End it with Ctrl-C: it stops accepting, lets connections end (--drain), and exits with 0.
+Ctrl-C ends it: it stops accepting, lets connections end (--drain), exits with 0.
 A second Ctrl-C ends it at once.";
 
 /// What is served.
@@ -86,17 +87,22 @@ pub(crate) struct CommonOptions {
     pub(crate) workers: NonZeroUsize,
     /// How many connections at a time; beyond: `error: too many connections`, and closed.
     ///
-    /// The number is divided among the workers, and the kernel deals connections out by chance, so with several workers
-    /// one may be full a little before the others. Each connection takes a descriptor: with fewer of them (see `ulimit -n`)
-    /// than this number, further clients wait in the kernel's queue until others leave, and one line says so.
-    #[arg(long, value_name = "N", default_value = "10000", verbatim_doc_comment)]
+    /// The number is divided among the workers, and the kernel deals connections out by chance, so one worker may be full
+    /// a little before the others.
+    ///
+    /// Each connection takes a descriptor. If the system gives fewer than this number (see `ulimit -n`), further clients
+    /// wait in the kernel's queue until others leave, and one line says so.
+    #[arg(long, value_name = "N", default_value = "10000")]
     pub(crate) max_connections: NonZeroUsize,
-    /// How long a client may send nothing while nothing is asked; then: `error: nothing came for ..`, and closed.
-    /// 0: as long as it likes
+    /// How long a client may be silent; then: `error: nothing came for ..`, and closed. 0: for ever.
+    ///
+    /// A client that waits for an answer may wait.
     #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = seconds)]
     pub(crate) idle_timeout: Duration,
-    /// How long a client may take to end a line it has begun, then: `error: the line was not ended ..`, and closed; and how
-    /// long to read an answer, then: closed without a word, which it would not read either. 0: as long as it likes
+    /// How long a client may take to end a line, or to read an answer; then: closed. 0: for ever.
+    ///
+    /// The first is told `error: the line was not ended ..`; the second would not read that either, so the log has it.
+    /// This limit and the idle one are looked after four times in their length, so they may come a quarter late.
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub(crate) slow_timeout: Duration,
     /// How long connections may take to end when the server is told to

@@ -5,8 +5,13 @@
 //!
 //! Comes from: the core. Goes to: lib.rs, which shows it to the world.
 
+pub(crate) mod accept;
 pub(crate) mod cancel_token;
+pub(crate) mod interval;
+pub(crate) mod lent;
 pub(crate) mod pool;
 pub(crate) mod remote;
 pub(crate) mod signals;
+pub(crate) mod timeout;
 pub(crate) mod workers;
+pub(crate) mod yield_now;

@@ -15,6 +15,8 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use futures_task::{LocalFutureObj, LocalSpawn, SpawnError};
+
 use crate::{Gone, Handle, JoinError, JoinHandle, spawn};
 
 impl Handle {
@@ -53,6 +55,17 @@ impl Handle {
         let sender = Sender { slot: Arc::clone(&slot), sent: false };
         self.post(move || drop(spawn(forward(spawn(make()), sender))))?;
         Ok(RemoteHandle { slot, home: self.clone() })
+    }
+}
+
+/// For code that is generic over executors. At home only.
+impl LocalSpawn for Handle {
+    fn spawn_local_obj(&self, future: LocalFutureObj<'static, ()>) -> Result<(), SpawnError> {
+        if !self.is_current() {
+            return Err(SpawnError::shutdown());
+        }
+        drop(spawn(future));
+        Ok(())
     }
 }
 

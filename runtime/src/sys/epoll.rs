@@ -29,13 +29,14 @@ pub(crate) const SHORT_COUNT_MEANS_EMPTY: bool = true;
 /// The most events one wait takes; the rest waits in the kernel for the next turn.
 const CAPACITY: usize = 256;
 
-const INTEREST: u32 = (libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET) as u32;
+const INTEREST: u32 =
+    (libc::EPOLLIN | libc::EPOLLPRI | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET) as u32;
 
 // The seam's bits are the kernel's.
 const _: () = {
     assert!(state::IN == libc::EPOLLIN as u32 && state::OUT == libc::EPOLLOUT as u32);
-    assert!(state::WRITE_CLOSED == (libc::EPOLLHUP | libc::EPOLLERR) as u32);
-    assert!(state::READ_CLOSED == libc::EPOLLRDHUP as u32 | state::WRITE_CLOSED);
+    assert!(state::WRITE_UNSURE == (libc::EPOLLHUP | libc::EPOLLERR) as u32);
+    assert!(state::READ_UNSURE == (libc::EPOLLRDHUP | libc::EPOLLPRI) as u32 | state::WRITE_UNSURE);
 };
 
 /// The kernel's queue of readiness.
@@ -143,6 +144,7 @@ impl Poller {
     }
 
     fn control(&self, operation: i32, fd: RawFd, token: u64) -> io::Result<()> {
+        fork::check(self.born)?; // a child's changes would be made to its parent's list
         let mut event = libc::epoll_event { events: INTEREST, u64: token };
         // SAFETY: `event` lives through the call. A number that is no open descriptor is an error, no more.
         let result =

@@ -54,8 +54,9 @@ pub(crate) mod state {
     pub(crate) const IN: u32 = 0x1;
     /// A write would not block.
     pub(crate) const OUT: u32 = 0x4;
-    /// An error waits to be taken, or the connection is gone, or the peer has finished: any bit of these.
-    pub(crate) const READ_CLOSED: u32 = 0x2018;
-    /// An error waits to be taken, or the connection is gone.
-    pub(crate) const WRITE_CLOSED: u32 = 0x18;
+    /// Any bit of these: the peer has finished, the connection is gone, an error waits, or urgent data does (a read stops
+    /// short before it). Then less than was asked for does not prove that nothing is left.
+    pub(crate) const READ_UNSURE: u32 = 0x201a;
+    /// The same for writing: the connection is gone, or an error waits.
+    pub(crate) const WRITE_UNSURE: u32 = 0x18;
 }

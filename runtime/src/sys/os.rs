@@ -37,7 +37,6 @@ use libc::__errno as errno_place;
 #[cfg(not(any(
     target_vendor = "apple",
     target_os = "freebsd",
-    target_os = "dragonfly",
     target_os = "android",
     target_os = "netbsd",
     target_os = "openbsd",
@@ -45,7 +44,7 @@ use libc::__errno as errno_place;
     target_os = "solaris",
 )))]
 use libc::__errno_location as errno_place;
-#[cfg(any(target_vendor = "apple", target_os = "freebsd", target_os = "dragonfly"))]
+#[cfg(any(target_vendor = "apple", target_os = "freebsd"))]
 use libc::__error as errno_place;
 
 pub(crate) use libc::{
@@ -80,7 +79,7 @@ extern "C" fn on_signal(number: i32) {
     // SAFETY: valid as long as the thread runs, and no other thread touches it.
     let interrupted = unsafe { *errno };
     for slot in &SLOTS {
-        // Acquire, here and below, with the Release of `open` and `subscribe`.
+        // Acquire, here and below, with the Release of `Table::open` and `Subscription::new`.
         let writer = slot.writer.load(Ordering::Acquire);
         if writer < 0 {
             break; // slots are opened in order
@@ -297,4 +296,27 @@ fn bit(number: i32) -> u64 {
 
 fn numbers(signals: u64) -> impl Iterator<Item = i32> {
     (1..=MAX_SIGNAL).filter(move |&number| signals & bit(number) != 0)
+}
+
+#[cfg(all(test, not(ground_loom)))]
+mod tests {
+    use super::{BYTE, SIGUSR1, SIGUSR2, SLOTS, Subscription, bit};
+    use std::io::Read;
+    use std::sync::atomic::Ordering;
+
+    #[test]
+    fn a_handler_that_is_overtaken_reaches_nobody_but_the_next_subscriber_and_tells_it_nothing() {
+        let first = Subscription::new(&[SIGUSR1, SIGUSR2]).expect("the table is empty");
+        let place = first.slot;
+        let writer = SLOTS[place].writer.load(Ordering::Acquire); // so far it came
+        drop(first);
+        let mut second = Subscription::new(&[SIGUSR1]).expect("a place is free");
+        assert_eq!(second.slot, place);
+        SLOTS[place].pending.fetch_or(bit(SIGUSR2), Ordering::Release); // and on it goes
+        // SAFETY: one readable byte; a descriptor that is not open is an error, no more.
+        let written = unsafe { libc::write(writer, (&raw const BYTE).cast(), 1) };
+        assert_eq!(written, 1);
+        assert_eq!(second.reader().read(&mut [0; 8]).ok(), Some(1));
+        assert_eq!(second.take(), None);
+    }
 }

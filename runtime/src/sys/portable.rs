@@ -43,6 +43,7 @@ impl Poller {
 
     pub(crate) fn add(&self, fd: BorrowedFd<'_>, token: u64) -> io::Result<()> {
         let interest = polling::Event::new(key(token)?, true, true).with_interrupt();
+        fork::check(self.born)?; // a child's changes would be made to its parent's list
         // SAFETY: polling asks that the descriptor be removed before it is closed: `remove` is called by the drop of
         // the registration (reactor.rs), which comes before the drop of the descriptor's owner (async_socket.rs).
         unsafe { self.poller.add_with_mode(fd.as_raw_fd(), interest, self.mode()) }
@@ -61,6 +62,7 @@ impl Poller {
 
     /// polling keeps lists of its own, so `closing` makes no difference.
     pub(crate) fn remove(&self, fd: RawFd, _closing: bool) -> io::Result<()> {
+        fork::check(self.born)?;
         // SAFETY: removing comes before closing (async_socket.rs), so the descriptor is open.
         let fd = unsafe { BorrowedFd::borrow_raw(fd) };
         self.poller.delete(fd)
@@ -108,7 +110,7 @@ impl Events {
             let ended = event.is_interrupt() || event.is_err().unwrap_or(false);
             let state = bit(event.readable, state::IN)
                 | bit(event.writable, state::OUT)
-                | bit(ended, state::READ_CLOSED);
+                | bit(ended, state::READ_UNSURE);
             Event { token: event.key as u64, state }
         })
     }

@@ -29,21 +29,29 @@ pub(crate) fn send(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
     counted(count)
 }
 
-/// Whether this is a stream socket (and not a datagram socket, a pipe, a terminal ...).
-pub(crate) fn is_stream(fd: BorrowedFd<'_>) -> bool {
-    let mut kind: libc::c_int = 0;
-    let mut size = size_of::<libc::c_int>() as libc::socklen_t;
-    // SAFETY: both places are ours, big enough, and live through the call.
-    let result = unsafe {
-        libc::getsockopt(
-            fd.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_TYPE,
-            (&raw mut kind).cast(),
-            &raw mut size,
-        )
-    };
-    result == 0 && kind == libc::SOCK_STREAM
+/// Whether this is a TCP socket. Asked on Linux only: elsewhere a short count proves nothing, so nobody needs to know.
+pub(crate) fn is_tcp(fd: BorrowedFd<'_>) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        let mut protocol: libc::c_int = 0;
+        let mut size = size_of::<libc::c_int>() as libc::socklen_t;
+        // SAFETY: both places are ours, big enough, and live through the call.
+        let result = unsafe {
+            libc::getsockopt(
+                fd.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_PROTOCOL,
+                (&raw mut protocol).cast(),
+                &raw mut size,
+            )
+        };
+        result == 0 && protocol == libc::IPPROTO_TCP
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = fd;
+        false
+    }
 }
 
 /// Makes calls on this descriptor (and on all that share its open file) return instead of wait.

@@ -14,7 +14,7 @@
 //! | `Finished` | the result, for the handle    | those three, if there is a handle          | `poll_join`, `detach`         |
 //! | `Gone`     | nothing                       | those three, if there is none; the handle  | never                         |
 //!
-//! `flags`, one bit each:
+//! `notes` (in the address, where there is room for them), one bit each:
 //!
 //! | bit      | set by                                          | cleared by                | read by                    |
 //! |----------|-------------------------------------------------|---------------------------|----------------------------|
@@ -52,14 +52,10 @@ pub(super) struct Task<F: Future> {
 struct Body<F: Future> {
     queue: Rc<RunQueue>,
     /// The reference by which a waiting task holds itself.
-    me: Cell<Option<Arc<dyn Runnable>>>,
+    me: Cell<Option<Arc<Task<F>>>>,
     /// Who awaits the handle.
     joiner: Cell<Option<Waker>>,
     id: TaskId,
-    /// The place on the list of live tasks.
-    key: u32,
-    /// HANDLE, ABORT, WOKEN.
-    flags: Cell<u8>,
     /// Borrowed during a poll, and while what it holds is dropped.
     stage: RefCell<Stage<F>>,
 }
@@ -89,11 +85,10 @@ impl<F: Future + 'static> Task<F> {
             me: Cell::new(None),
             joiner: Cell::new(None),
             id,
-            key: entry.key() as u32,
-            flags: Cell::new(HANDLE),
             stage: RefCell::new(Stage::Running(future)),
         };
-        let address = Address::new(Arc::clone(home));
+        let address = Address::new(Arc::clone(home), entry.key() as u32);
+        address.notes.set(HANDLE);
         let task = Arc::new(Task { address, body: AtHome::new(body) });
         entry.insert(Arc::clone(&task) as Arc<dyn Runnable>);
         drop(tasks);
@@ -107,32 +102,21 @@ impl<F: Future + 'static> Task<F> {
     }
 }
 
-impl<F: Future> Task<F> {
+impl<F: Future + 'static> Task<F> {
     /// The inner half, for code that can only run at home: the loop, and a handle, which is not `Send`.
     #[inline(always)]
     fn body(&self) -> &Body<F> {
         self.body.get().expect("a task's body is asked for at home only")
     }
-}
 
-impl<F: Future> Body<F> {
     /// A wake, at home or come home by letter.
     #[inline(always)]
-    fn wake(&self, from_abroad: bool) {
-        match self.me.take() {
-            Some(me) => self.queue.push(Ready::Task(me)),
-            None => self.set(WOKEN),
+    fn enqueue(&self, body: &Body<F>, from_abroad: bool) {
+        match body.me.take() {
+            Some(me) => body.queue.push(Ready::Task(me)),
+            None => self.address.notes.set(WOKEN),
         }
-        if self.queue.instrument.is_some() {
-            self.tell_instrument(from_abroad);
-        }
-    }
-
-    #[cold]
-    fn tell_instrument(&self, from_abroad: bool) {
-        if let Some(instrument) = &self.queue.instrument {
-            instrument.woken(self.id, from_abroad);
-        }
+        body.queue.tell(|instrument| instrument.woken(body.id, from_abroad));
     }
 
     /// Ends the task: the future is dropped where it lies, then the result is kept for the handle, if there is one, and
@@ -141,20 +125,19 @@ impl<F: Future> Body<F> {
         if let Err(payload) = panics::catch(|| *stage = Stage::Gone) {
             panics::forget(std::mem::replace(&mut result, Err(JoinError::panicked(payload))));
         }
-        let listed = self.queue.tasks.borrow_mut().try_remove(self.key as usize);
-        drop((listed, self.me.take())); // not the last references: the caller holds one
-        if let Some(instrument) = &self.queue.instrument {
-            let cancelled = result.as_ref().is_err_and(JoinError::is_cancelled);
-            instrument.ended(self.id, cancelled);
-        }
-        if self.has(HANDLE) {
+        let body = self.body();
+        let listed = body.queue.tasks.borrow_mut().try_remove(self.address.key as usize);
+        drop((listed, body.me.take())); // not the last references: the caller holds one
+        let cancelled = result.as_ref().is_err_and(JoinError::is_cancelled);
+        body.queue.tell(|instrument| instrument.ended(body.id, cancelled));
+        if self.address.notes.has(HANDLE) {
             *stage = Stage::Finished(result);
             drop(stage);
         } else {
             drop(stage);
             self.discard(result);
         }
-        if let Some(joiner) = self.joiner.take() {
+        if let Some(joiner) = body.joiner.take() {
             panics::wake(&joiner);
             panics::forget(joiner);
         }
@@ -167,23 +150,8 @@ impl<F: Future> Body<F> {
             Err(error) => error.try_into_panic().ok(),
         };
         if let Some(payload) = panic {
-            self.queue.panics.unobserved(self.id, payload);
+            self.body().queue.panics.unobserved(self.body().id, payload);
         }
-    }
-
-    #[inline(always)]
-    fn has(&self, flag: u8) -> bool {
-        self.flags.get() & flag != 0
-    }
-
-    #[inline(always)]
-    fn set(&self, flag: u8) {
-        self.flags.set(self.flags.get() | flag);
-    }
-
-    #[inline(always)]
-    fn clear(&self, flag: u8) {
-        self.flags.set(self.flags.get() & !flag);
     }
 }
 
@@ -194,7 +162,7 @@ impl<F: Future + 'static> Runnable for Task<F> {
         let Stage::Running(future) = &mut *stage else {
             return; // aborted while it stood in the queue
         };
-        body.clear(WOKEN);
+        self.address.notes.clear(WOKEN);
         // SAFETY: a pinned value must stay where it is until it is dropped. The future lies in an `Arc`, is not moved out
         // of `stage` by anyone (`finish` overwrites it, which drops it in place), and is dropped before its memory is:
         // a task that has not finished is on the list, and the end of the runtime closes all that are on it.
@@ -202,12 +170,13 @@ impl<F: Future + 'static> Runnable for Task<F> {
         let waker = waker_ref(&self);
         let poll = panics::catch(|| future.poll(&mut Context::from_waker(&waker)));
         let result = match poll {
-            Ok(Poll::Pending) if !body.has(ABORT) => {
+            Ok(Poll::Pending) if !self.address.notes.has(ABORT) => {
                 drop(stage);
-                if body.has(WOKEN) {
-                    body.queue.push(Ready::Task(Arc::clone(&self) as Arc<dyn Runnable>));
+                if self.address.notes.has(WOKEN) {
+                    let queue = Rc::clone(&body.queue);
+                    queue.push(Ready::Task(self));
                 } else {
-                    let me: *const Cell<Option<Arc<dyn Runnable>>> = &raw const body.me;
+                    let me: *const Cell<Option<Arc<Self>>> = &raw const body.me;
                     // SAFETY: `me` lies in the allocation that `self` keeps alive, and `self` is what is stored in it, so
                     // the cell outlives the call. (A reference could not say so: `self` would be moved while borrowed.)
                     unsafe { (*me).set(Some(self)) };
@@ -218,7 +187,7 @@ impl<F: Future + 'static> Runnable for Task<F> {
             Ok(Poll::Pending) => Err(JoinError::cancelled()),
             Err(payload) => Err(JoinError::panicked(payload)),
         };
-        body.finish(stage, result);
+        self.finish(stage, result);
     }
 
     fn close(&self) {
@@ -226,7 +195,7 @@ impl<F: Future + 'static> Runnable for Task<F> {
         if let Ok(stage) = body.stage.try_borrow_mut()
             && matches!(*stage, Stage::Running(_))
         {
-            body.finish(stage, Err(JoinError::cancelled()));
+            self.finish(stage, Err(JoinError::cancelled()));
         }
     }
 
@@ -239,7 +208,7 @@ impl<F: Future + 'static> ArcWake for Task<F> {
     #[inline]
     fn wake_by_ref(task: &Arc<Self>) {
         match task.body.get() {
-            Some(body) => body.wake(false),
+            Some(body) => task.enqueue(body, false),
             None => task.address.post(|| Arc::clone(task) as Arc<dyn Woken>),
         }
     }
@@ -248,7 +217,7 @@ impl<F: Future + 'static> ArcWake for Task<F> {
 impl<F: Future + 'static> Woken for Task<F> {
     fn arrived(self: Arc<Self>) {
         self.address.arrived();
-        self.body().wake(true);
+        self.enqueue(self.body(), true);
     }
 }
 
@@ -275,7 +244,7 @@ impl<F: Future + 'static> Join<F::Output> for Task<F> {
     fn abort(&self) {
         let being_polled = self.body().stage.try_borrow_mut().is_err();
         if being_polled {
-            self.body().set(ABORT);
+            self.address.notes.set(ABORT);
         } else {
             self.close();
         }
@@ -290,7 +259,7 @@ impl<F: Future + 'static> Join<F::Output> for Task<F> {
 
     fn detach(&self) {
         let body = self.body();
-        body.clear(HANDLE);
+        self.address.notes.clear(HANDLE);
         drop(body.joiner.take());
         let Ok(mut stage) = body.stage.try_borrow_mut() else {
             return;
@@ -299,7 +268,7 @@ impl<F: Future + 'static> Join<F::Output> for Task<F> {
             && let Stage::Finished(result) = std::mem::replace(&mut *stage, Stage::Gone)
         {
             drop(stage);
-            body.discard(result);
+            self.discard(result);
         }
     }
 

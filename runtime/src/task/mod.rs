@@ -63,8 +63,6 @@ where
 {
     let id = TaskId(context.spawned.get() + 1);
     context.spawned.set(id.0);
-    if let Some(instrument) = &context.queue.instrument {
-        instrument.spawned(id, name, site);
-    }
+    context.queue.tell(|instrument| instrument.spawned(id, name, site));
     JoinHandle::new(Task::start(&context.home, &context.queue, id, future))
 }

@@ -6,6 +6,7 @@
 
 use std::io::{self, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
 use runtime::AsyncSocket;
@@ -68,6 +69,19 @@ pub(crate) fn fill(mut socket: &UnixStream) -> usize {
         match socket.write(&chunk) {
             Ok(count) => total += count,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return total,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// As [`fill`], for a socket in the runtime's care.
+pub(crate) fn fill_socket<T: AsFd>(socket: &AsyncSocket<T>) -> usize {
+    let chunk = vec![7; 1 << 16];
+    let mut sent = 0;
+    loop {
+        match socket.try_send(&chunk) {
+            Ok(count) => sent += count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return sent,
             Err(error) => panic!("{error}"),
         }
     }

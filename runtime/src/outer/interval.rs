@@ -1,0 +1,88 @@
+//! How does one do something again and again, in time?
+//!
+//! With a row of `Sleep`s whose deadlines are counted from the start, not from when the last one was taken: a late tick
+//! does not make the next one late. What to do about ticks that were missed altogether is the user's choice.
+//!
+//! The three choices are those of tokio's interval.
+//!
+//! Comes from: user code. Goes to: `Sleep`.
+
+use std::time::{Duration, Instant};
+
+use crate::{Sleep, sleep, sleep_until};
+
+/// Ticks every `period`, the first time one period from now. Deadlines are counted from the start, so the rhythm does
+/// not drift, however late a tick is taken.
+///
+/// # Panics
+/// If `period` is zero.
+///
+/// ```
+/// use std::time::Duration;
+/// runtime::block_on(async {
+///     let mut ticks = runtime::interval(Duration::from_millis(2));
+///     let first = ticks.tick().await;
+///     assert_eq!(ticks.tick().await - first, Duration::from_millis(2));
+/// });
+/// ```
+#[track_caller]
+pub fn interval(period: Duration) -> Interval {
+    assert!(!period.is_zero(), "interval: the period must be longer than zero");
+    Interval { sleep: sleep(period), period, missed: MissedTicks::default() }
+}
+
+/// The ticks of [`interval`].
+#[derive(Debug)]
+pub struct Interval {
+    sleep: Sleep,
+    period: Duration,
+    missed: MissedTicks,
+}
+
+const NANOS_PER_SECOND: u128 = 1_000_000_000;
+
+/// What an [`Interval`] does when ticks were not taken in time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MissedTicks {
+    /// Gives all that are due one after the other, until it has caught up.
+    #[default]
+    Burst,
+    /// The next one comes a full period after the late one was taken: the rhythm is shifted.
+    Delay,
+    /// Leaves out those that have passed: the rhythm stays.
+    Skip,
+}
+
+impl Interval {
+    /// Chooses what to do about ticks that were missed.
+    pub fn missed_ticks(mut self, missed: MissedTicks) -> Self {
+        self.missed = missed;
+        self
+    }
+
+    /// Waits for the next tick and gives the time it was due.
+    ///
+    /// # Cancel safety
+    /// A tick is taken only when this is ready; dropping it earlier loses none.
+    pub async fn tick(&mut self) -> Instant {
+        (&mut self.sleep).await;
+        // Beyond the clock's range it is never ready, so there is a deadline here.
+        let due = self.sleep.deadline().unwrap_or_else(Instant::now);
+        let next = match self.missed {
+            MissedTicks::Burst => due.checked_add(self.period),
+            MissedTicks::Delay => Instant::now().max(due).checked_add(self.period),
+            MissedTicks::Skip => {
+                let late = Instant::now().saturating_duration_since(due);
+                let into_period = late.as_nanos() % self.period.as_nanos();
+                let next = Duration::new(
+                    (into_period / NANOS_PER_SECOND) as u64,
+                    (into_period % NANOS_PER_SECOND) as u32,
+                );
+                due.checked_add(late).and_then(|now| now.checked_add(self.period - next))
+            }
+        };
+        // Beyond the clock's range: never.
+        self.sleep = next.map_or_else(|| sleep(Duration::MAX), sleep_until);
+        due
+    }
+}

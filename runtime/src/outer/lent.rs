@@ -1,0 +1,73 @@
+//! How does a connection that only waits hold no buffer?
+//!
+//! By borrowing one when there is something to read. The buffer is the thread's; it is lent for the time of one call of a
+//! closure, in which no other task can run, so one serves all connections.
+//!
+//! Comes from: user code, net. Goes to: `AsyncSocket::read_with`, with the buffer in between.
+
+use std::cell::Cell;
+use std::io;
+use std::os::fd::AsFd;
+
+use crate::AsyncSocket;
+
+/// The most that [`AsyncSocket::recv_lent`] lends at a time.
+pub const LENT_BUFFER: usize = 64 * 1024;
+
+impl<T: AsFd> AsyncSocket<T> {
+    /// Receives up to `max` bytes (at most [`LENT_BUFFER`]) into a buffer that belongs to the thread, and lends them to
+    /// `use_bytes`. So a connection that waits holds no buffer at all. An empty slice is the end of the stream.
+    ///
+    /// # Errors, cancel safety
+    /// As [`recv`](Self::recv); `use_bytes` is called once, when there is something, or never.
+    pub fn recv_lent<'a, R: 'a>(
+        &'a self,
+        max: usize,
+        use_bytes: impl FnOnce(&[u8]) -> R + 'a,
+    ) -> impl Future<Output = io::Result<R>> + 'a {
+        let mut use_bytes = Some(use_bytes);
+        self.read_with(move |_| {
+            let mut buffer = LentBuffer::borrow();
+            let bytes = buffer.first(max);
+            let count = self.try_recv(bytes)?;
+            let use_bytes =
+                use_bytes.take().ok_or_else(|| io::Error::other("polled after the end"))?;
+            Ok(use_bytes(&bytes[..count]))
+        })
+    }
+}
+
+/// The thread's buffer, out of its place while it is lent. Whoever borrows inside of a borrow gets a new one.
+struct LentBuffer {
+    /// Empty only while it is dropped.
+    bytes: Option<Box<[u8; LENT_BUFFER]>>,
+}
+
+thread_local!(static LENT: Cell<Option<Box<[u8; LENT_BUFFER]>>> = const { Cell::new(None) });
+
+impl LentBuffer {
+    #[inline]
+    fn borrow() -> Self {
+        LentBuffer { bytes: LENT.take().or_else(Self::make) }
+    }
+
+    #[cold]
+    fn make() -> Option<Box<[u8; LENT_BUFFER]>> {
+        vec![0; LENT_BUFFER].into_boxed_slice().try_into().ok()
+    }
+
+    #[inline]
+    fn first(&mut self, count: usize) -> &mut [u8] {
+        match &mut self.bytes {
+            Some(bytes) => &mut bytes[..count.min(LENT_BUFFER)],
+            None => &mut [],
+        }
+    }
+}
+
+impl Drop for LentBuffer {
+    #[inline]
+    fn drop(&mut self) {
+        LENT.set(self.bytes.take());
+    }
+}

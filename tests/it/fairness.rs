@@ -1,0 +1,358 @@
+//! Does everybody get a turn?
+//!
+//! Tasks run in the order they became ready; a task that yields goes behind the others; whatever tasks do, the loop looks
+//! at descriptors, time and strangers after a bounded number of polls; and a poll makes at most 128 operations on sockets.
+//! All of it is counted, none of it measured in time.
+//!
+//! Comes from: main.rs. Goes to: executor.rs, context.rs of the runtime.
+
+use std::cell::{Cell, RefCell};
+use std::io::{Read, Write};
+use std::rc::Rc;
+use std::thread;
+use std::time::Duration;
+
+use runtime::{AsyncSocket, Handle, Runtime, sleep, spawn, yield_now};
+
+use crate::support::counters::{Counter, Watcher, polled, until_async};
+use crate::support::sockets::{async_pair, pair};
+use crate::support::{run, within};
+
+/// Runs for ever, always ready.
+fn busy() -> runtime::JoinHandle<()> {
+    spawn(async {
+        loop {
+            yield_now().await;
+        }
+    })
+}
+
+#[test]
+fn a_task_that_wakes_itself_starves_nobody() {
+    run(async || {
+        let _busy: Vec<_> = (0..3).map(|_| busy()).collect();
+        // A socket, a timer, a letter, a wake from abroad, each while others are always ready.
+        let (socket, peer) = async_pair();
+        let echo = spawn(async move {
+            let mut buffer = [0; 8];
+            let count = peer.recv(&mut buffer).await.unwrap();
+            peer.send(&buffer[..count]).await.unwrap();
+        });
+        socket.send(b"abc").await.unwrap();
+        assert_eq!(socket.recv(&mut [0; 8]).await.unwrap(), 3);
+        echo.await.unwrap();
+        sleep(Duration::from_millis(1)).await;
+        let called = Counter::new();
+        let (inside, handle) = (called.clone(), Handle::current());
+        let thread = thread::spawn(move || handle.post(move || inside.up()).unwrap());
+        until_async(|| called.get() == 1).await;
+        thread.join().unwrap();
+        crate::support::counters::give_waker(|waker| {
+            drop(thread::spawn(move || waker.wake()));
+        })
+        .await;
+    });
+}
+
+#[test]
+fn tasks_that_wake_each_other_starve_nobody() {
+    run(async || {
+        let (send, receive) = async_channel::bounded::<()>(1);
+        let (back, forth) = async_channel::bounded::<()>(1);
+        let left = spawn(async move {
+            loop {
+                send.send(()).await.unwrap();
+                forth.recv().await.unwrap();
+            }
+        });
+        let right = spawn(async move {
+            loop {
+                receive.recv().await.unwrap();
+                back.send(()).await.unwrap();
+            }
+        });
+        sleep(Duration::from_millis(2)).await;
+        let (socket, peer) = async_pair();
+        let reader = spawn(async move { socket.recv(&mut [0; 8]).await });
+        peer.send(b"x").await.unwrap();
+        reader.await.unwrap().unwrap();
+        for task in [left, right] {
+            let task: runtime::JoinHandle<()> = task;
+            task.abort();
+        }
+    });
+}
+
+#[test]
+fn the_batch_between_two_waits_is_bounded() {
+    within(20, || {
+        let watcher = Rc::new(Watcher::default());
+        let rt = Runtime::builder().instrument(Rc::clone(&watcher) as _).build().unwrap();
+        rt.block_on(async {
+            let busy = busy();
+            for _ in 0..1000 {
+                yield_now().await;
+            }
+            busy.abort();
+        });
+        // Few are ready: until 64 polls are made, and the last round to its end.
+        let longest = watcher.longest_batch.get();
+        assert!((64..=66).contains(&longest), "{longest}");
+        rt.block_on(async {
+            let many: Vec<_> = (0..500).map(|_| busy()).collect();
+            for _ in 0..10 {
+                yield_now().await;
+            }
+            many.iter().for_each(runtime::JoinHandle::abort);
+        });
+        // Many are ready: each once, behind what fewer than 64 polls have made ready.
+        let longest = watcher.longest_batch.get();
+        assert!((500..=502 + 63).contains(&longest), "{longest}");
+    });
+}
+
+#[test]
+fn what_becomes_ready_first_runs_first() {
+    run(async || {
+        let order = Rc::new(RefCell::new(Vec::new()));
+        let (sends, tasks): (Vec<_>, Vec<_>) = (0..50)
+            .map(|n| {
+                let (send, receive) = async_channel::bounded::<()>(1);
+                let order = Rc::clone(&order);
+                let task = spawn(async move {
+                    receive.recv().await.unwrap();
+                    order.borrow_mut().push(n);
+                });
+                (send, task)
+            })
+            .unzip();
+        yield_now().await;
+        // Woken in another order than they were spawned in.
+        let woken: Vec<_> = (0..50).map(|n| (n * 7) % 50).collect();
+        for &n in &woken {
+            sends[n].try_send(()).unwrap();
+        }
+        for task in tasks {
+            task.await.unwrap();
+        }
+        assert_eq!(*order.borrow(), woken);
+    });
+}
+
+#[test]
+fn a_yield_goes_behind_all_who_are_ready() {
+    run(async || {
+        let order = Rc::new(RefCell::new(String::new()));
+        let tasks: Vec<_> = ['a', 'b', 'c']
+            .into_iter()
+            .map(|name| {
+                let order = Rc::clone(&order);
+                spawn(async move {
+                    for _ in 0..4 {
+                        order.borrow_mut().push(name);
+                        yield_now().await;
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        assert_eq!(*order.borrow(), "abcabcabcabc");
+    });
+}
+
+#[test]
+fn a_poll_makes_at_most_128_operations() {
+    within(20, || {
+        let watcher = Rc::new(Watcher::default());
+        let rt = Runtime::builder().instrument(Rc::clone(&watcher) as _).build().unwrap();
+        rt.block_on(async {
+            let (socket, mut peer) = pair();
+            peer.write_all(&[7; 1000]).unwrap();
+            let flooded = spawn(async move {
+                for _ in 0..1000 {
+                    assert_eq!(socket.recv(&mut [0; 1]).await.unwrap(), 1);
+                }
+            });
+            let id = flooded.id();
+            let between = Rc::new(Cell::new(0));
+            let other = {
+                let between = Rc::clone(&between);
+                spawn(async move {
+                    loop {
+                        between.set(between.get() + 1);
+                        yield_now().await;
+                    }
+                })
+            };
+            flooded.await.unwrap();
+            // 7 full allowances and one begun.
+            assert_eq!(watcher.polls_of(id), 8);
+            assert!(between.get() >= 7);
+            drop::<runtime::JoinHandle<()>>(other);
+        });
+    });
+}
+
+#[test]
+fn the_allowance_is_for_all_sockets_of_a_poll_together() {
+    within(20, || {
+        let watcher = Rc::new(Watcher::default());
+        let rt = Runtime::builder().instrument(Rc::clone(&watcher) as _).build().unwrap();
+        rt.block_on(async {
+            let sockets: Vec<_> = (0..4).map(|_| pair()).collect();
+            for (_, peer) in &sockets {
+                (&*peer).write_all(&[7; 64]).unwrap();
+            }
+            let task = spawn(async move {
+                for _ in 0..64 {
+                    for (socket, _) in &sockets {
+                        socket.recv(&mut [0; 1]).await.unwrap();
+                    }
+                }
+            });
+            let id = task.id();
+            task.await.unwrap();
+            assert_eq!(watcher.polls_of(id), 2);
+        });
+    });
+}
+
+#[test]
+fn a_flooding_client_does_not_keep_the_others_waiting() {
+    run(async || {
+        let (flooded, flood) = pair();
+        let flooded = Rc::new(flooded);
+        let stop = Counter::new();
+        let thread = {
+            let (stop, mut flood) = (stop.clone(), flood);
+            thread::spawn(move || {
+                flood.set_nonblocking(true).unwrap();
+                let mut sink = [0; 4096];
+                while stop.get() == 0 {
+                    let _ = flood.write(&[7; 512]);
+                    let _ = flood.read(&mut sink);
+                }
+            })
+        };
+        let echoed = Counter::new();
+        let echo = {
+            let (socket, echoed) = (Rc::clone(&flooded), echoed.clone());
+            spawn(async move {
+                let mut byte = [0; 1];
+                while let Ok(1) = socket.recv(&mut byte).await {
+                    if socket.send(&byte).await.is_err() {
+                        return;
+                    }
+                    echoed.up();
+                }
+            })
+        };
+        // Another client gets its hundred answers meanwhile.
+        let (socket, peer) = async_pair();
+        let other = spawn(async move {
+            let mut byte = [0; 1];
+            while let Ok(1) = socket.recv(&mut byte).await {
+                socket.send(&byte).await.unwrap();
+            }
+        });
+        for _ in 0..100 {
+            peer.send(b"x").await.unwrap();
+            assert_eq!(peer.recv(&mut [0; 8]).await.unwrap(), 1);
+        }
+        until_async(|| echoed.get() > 0).await;
+        stop.up();
+        thread.join().unwrap();
+        drop(peer);
+        other.await.unwrap();
+        echo.abort();
+    });
+}
+
+#[test]
+fn a_wait_that_was_only_told_to_yield_loses_no_readiness() {
+    // An operation that has used up the allowance and is dropped then: the next one finds what is there.
+    run(async || {
+        let (socket, mut peer) = pair();
+        peer.write_all(&[7; 300]).unwrap();
+        for _ in 0..128 {
+            socket.recv(&mut [0; 1]).await.unwrap();
+        }
+        let mut refused = Box::pin(async { socket.recv(&mut [0; 1]).await });
+        let (_, waker) = crate::support::counters::CountingWaker::new();
+        let first = crate::support::counters::poll_with(&mut refused, &waker);
+        assert!(first.is_pending());
+        drop(refused);
+        for _ in 128..300 {
+            socket.recv(&mut [0; 1]).await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_thousand_tasks_take_turns() {
+    run(async || {
+        let rounds: Rc<RefCell<Vec<u32>>> = Rc::new(RefCell::new(vec![0; 1000]));
+        let tasks: Vec<_> = (0..1000)
+            .map(|me| {
+                let rounds = Rc::clone(&rounds);
+                spawn(async move {
+                    for _ in 0..20 {
+                        let mine = {
+                            let mut rounds = rounds.borrow_mut();
+                            rounds[me] += 1;
+                            rounds[me]
+                        };
+                        // Nobody is more than one round ahead of anybody.
+                        let least = rounds.borrow().iter().copied().min();
+                        assert!(least.is_some_and(|least| mine <= least + 1));
+                        yield_now().await;
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn more_sockets_than_one_wait_reports_are_all_served() {
+    run(async || {
+        let pairs: Vec<_> = (0..600).map(|_| pair()).collect();
+        let mut peers = Vec::new();
+        let mut readers = Vec::new();
+        for (socket, peer) in pairs {
+            peers.push(peer);
+            let (reader, polls) = polled(async move { socket.recv(&mut [0; 8]).await.unwrap() });
+            readers.push((spawn(reader), polls));
+        }
+        yield_now().await;
+        for peer in &mut peers {
+            peer.write_all(b"abc").unwrap();
+        }
+        for (reader, polls) in readers {
+            assert_eq!(reader.await.unwrap(), 3);
+            assert_eq!(polls.get(), 2);
+        }
+    });
+}
+
+#[test]
+fn an_idle_socket_is_not_polled_while_others_are_busy() {
+    run(async || {
+        let (idle, _peer) = pair();
+        let (waiting, polls) = polled(async move { idle.recv(&mut [0; 8]).await });
+        let _waiting = spawn(waiting);
+        let busy = busy();
+        let (socket, peer): (AsyncSocket<_>, _) = async_pair();
+        for _ in 0..500 {
+            peer.send(b"x").await.unwrap();
+            socket.recv(&mut [0; 8]).await.unwrap();
+        }
+        assert_eq!(polls.get(), 1);
+        busy.abort();
+    });
+}

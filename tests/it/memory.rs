@@ -1,0 +1,249 @@
+//! Does it give back what it took?
+//!
+//! A hundred thousand tasks, timers, jobs, sockets come and go, and the bytes that the heap holds are counted before and
+//! after, in a child process that does nothing else. A first round fills what is kept on purpose (the places in a list, the
+//! buffers of a thread); from then on nothing may grow.
+//!
+//! Comes from: main.rs. Goes to: all of the runtime.
+
+use std::rc::Rc;
+use std::sync::mpsc;
+use std::task::Waker;
+use std::thread;
+use std::time::Duration;
+
+use runtime::{CancelToken, Runtime, pool_stats, sleep, spawn, timeout, unblock, yield_now};
+
+use crate::counting;
+use crate::support::counters::{Counter, Watcher, give_waker, until_async};
+use crate::support::in_child_process;
+use crate::support::sockets::{async_pair, pair};
+
+/// Runs `round` once to warm up, then again, and gives by how many bytes the heap has grown in the second run.
+async fn growth(round: impl AsyncFn()) -> i64 {
+    round().await;
+    counting::start();
+    let before = counting::now();
+    round().await;
+    before.until_now().bytes
+}
+
+#[test]
+fn a_hundred_thousand_tasks_give_their_memory_back() {
+    in_child_process(|| {
+        let grown = runtime::block_on(growth(async || {
+            let tasks: Vec<_> = (0..100_000).map(|n| spawn(async move { n })).collect();
+            for (n, task) in tasks.into_iter().enumerate() {
+                assert_eq!(task.await.unwrap(), n);
+            }
+            // Detached, aborted, dropped unpolled.
+            for n in 0..1000 {
+                let task = spawn(async { std::future::pending::<()>().await });
+                if n % 2 == 0 {
+                    yield_now().await;
+                }
+                task.abort();
+            }
+            (0..1000).for_each(|_| drop(spawn(yield_now())));
+            for _ in 0..10 {
+                yield_now().await;
+            }
+        }));
+        assert_eq!(grown, 0);
+    });
+}
+
+#[test]
+fn a_hundred_thousand_timers_give_their_memory_back() {
+    in_child_process(|| {
+        let grown = runtime::block_on(growth(async || {
+            let tasks: Vec<_> =
+                (0..100_000u64).map(|n| spawn(sleep(Duration::from_micros(n % 20_000)))).collect();
+            for task in tasks {
+                task.await.unwrap();
+            }
+            for _ in 0..1000 {
+                let _ = timeout(Duration::from_secs(3600), yield_now()).await;
+            }
+        }));
+        assert_eq!(grown, 0);
+    });
+}
+
+#[test]
+fn a_hundred_thousand_jobs_give_their_memory_back() {
+    in_child_process(|| {
+        let grown = runtime::block_on(growth(async || {
+            let mut tasks = Vec::with_capacity(1000);
+            for _ in 0..100 {
+                tasks.extend((0..1000).map(|n| spawn(async move { unblock(move || n).await })));
+                for (n, task) in tasks.drain(..).enumerate() {
+                    assert_eq!(task.await.unwrap().unwrap(), n);
+                }
+            }
+            drop(tasks);
+            until_async(|| pool_stats().idle == pool_stats().threads).await;
+        }));
+        // Threads of the pool may still be started in the second round; a leak would be a hundred bytes a job.
+        assert!(grown < 100_000, "{grown} bytes");
+    });
+}
+
+#[test]
+fn ten_thousand_sockets_give_their_memory_back() {
+    in_child_process(|| {
+        let grown = runtime::block_on(growth(async || {
+            for n in 0..10_000 {
+                let (socket, peer) = async_pair();
+                if n % 10 == 0 {
+                    let reader = spawn(async move { socket.recv(&mut [0; 8]).await });
+                    yield_now().await;
+                    peer.send(b"x").await.unwrap();
+                    reader.await.unwrap().unwrap();
+                }
+            }
+        }));
+        assert_eq!(grown, 0);
+    });
+}
+
+#[test]
+fn waits_that_are_given_up_give_their_memory_back() {
+    in_child_process(|| {
+        let grown = runtime::block_on(growth(async || {
+            let (socket, _peer) = pair();
+            let token = CancelToken::new();
+            let mut endless = spawn(std::future::pending::<()>());
+            for _ in 0..10_000 {
+                let mut buffer = [0; 8];
+                let read = socket.recv(&mut buffer);
+                assert!(futures_lite::future::poll_once(read).await.is_none());
+                assert!(futures_lite::future::poll_once(token.cancelled()).await.is_none());
+                assert!(futures_lite::future::poll_once(&mut endless).await.is_none());
+            }
+            endless.abort();
+        }));
+        assert_eq!(grown, 0);
+    });
+}
+
+#[test]
+fn tasks_from_abroad_give_their_memory_back() {
+    in_child_process(|| {
+        let rt = Runtime::new().unwrap();
+        let handle = rt.handle();
+        let round = async || {
+            let handle = handle.clone();
+            for _ in 0..1000 {
+                let done = Counter::new();
+                let seen = done.clone();
+                let task = handle.spawn(move || async move { seen.up() }).unwrap();
+                task.await.unwrap();
+                handle.post(|| ()).unwrap();
+            }
+        };
+        let grown = rt.block_on(growth(round));
+        assert_eq!(grown, 0);
+    });
+}
+
+#[test]
+fn ten_thousand_runtimes_give_their_memory_back() {
+    in_child_process(|| {
+        let round = || {
+            for n in 0..10_000 {
+                runtime::block_on(async {
+                    let task = spawn(sleep(Duration::from_secs(60)));
+                    let (socket, _peer) = pair();
+                    let reader = spawn(async move { socket.recv(&mut [0; 8]).await });
+                    if n % 2 == 0 {
+                        yield_now().await;
+                    }
+                    drop((task, reader));
+                });
+            }
+        };
+        round();
+        counting::start();
+        let before = counting::now();
+        round();
+        assert_eq!(before.until_now().bytes, 0);
+    });
+}
+
+#[test]
+fn tasks_whose_wakers_die_abroad_give_their_memory_back() {
+    in_child_process(|| {
+        let (send, receive) = mpsc::channel::<Waker>();
+        let dropped = Counter::new();
+        let seen = dropped.clone();
+        let abroad = thread::spawn(move || {
+            receive.iter().for_each(|waker| {
+                drop(waker);
+                seen.up();
+            });
+        });
+        let grown = runtime::block_on(growth(async || {
+            let before = dropped.get();
+            for _ in 0..10_000 {
+                let send = send.clone();
+                let task = spawn(give_waker(move |waker| send.send(waker).unwrap()));
+                yield_now().await;
+                task.abort();
+            }
+            until_async(|| dropped.get() == before + 10_000).await;
+        }));
+        // The channel keeps a block of its own, more or less.
+        assert!(grown.abs() < 10_000, "{grown} bytes");
+        drop(send);
+        abroad.join().unwrap();
+    });
+}
+
+#[test]
+fn a_runtime_whose_wakers_die_abroad_leaves_an_empty_shell_at_most() {
+    in_child_process(|| {
+        let round = || {
+            let (send, receive) = mpsc::channel::<Waker>();
+            let abroad = thread::spawn(move || receive.iter().for_each(drop));
+            for _ in 0..1000 {
+                runtime::block_on(async {
+                    for _ in 0..3 {
+                        let send = send.clone();
+                        drop(spawn(give_waker(move |waker| send.send(waker).unwrap())));
+                    }
+                    let send = send.clone();
+                    std::future::poll_fn(move |cx| {
+                        send.send(cx.waker().clone()).unwrap();
+                        std::task::Poll::Ready(())
+                    })
+                    .await;
+                    yield_now().await;
+                });
+            }
+            drop(send);
+            abroad.join().unwrap();
+        };
+        round();
+        counting::start();
+        let before = counting::now();
+        round();
+        let grown = before.until_now().bytes;
+        assert!(grown <= 1000 * 256, "{grown} bytes");
+    });
+}
+
+#[test]
+fn an_instrument_goes_with_its_runtime_although_a_waker_dies_abroad() {
+    in_child_process(|| {
+        let watcher = Rc::new(Watcher::default());
+        let rt = Runtime::builder().instrument(Rc::clone(&watcher) as _).build().unwrap();
+        let (send, receive) = mpsc::channel::<Waker>();
+        drop(rt.spawn(give_waker(move |waker| send.send(waker).unwrap())));
+        rt.block_on(yield_now());
+        let waker = receive.recv().unwrap();
+        drop(rt);
+        thread::spawn(move || drop(waker)).join().unwrap();
+        assert_eq!(Rc::strong_count(&watcher), 1);
+    });
+}
