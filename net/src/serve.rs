@@ -21,7 +21,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, Write};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Poll, Waker};
@@ -85,7 +85,8 @@ impl Default for Limits {
             excess: Excess::Wait,
             shutdown: None,
             drain: Duration::from_secs(10),
-            log: Rc::new(|line| eprintln!("{line}")),
+            // Not `eprintln!`: that panics when standard error is gone.
+            log: Rc::new(|line| drop(writeln!(io::stderr().lock(), "{line}"))),
         }
     }
 }
@@ -143,7 +144,8 @@ impl fmt::Debug for Limits {
 pub struct Served {
     /// Connections given to the handler.
     pub accepted: u64,
-    /// Connections beyond the limit that were told so.
+    /// Connections beyond the limit that were turned away: told so if [`Excess::Refuse`] has a text, just closed at the end
+    /// of a server whose excess waits.
     pub refused: u64,
     /// Connections that failed between the kernel's queue and us.
     pub failed: u64,
@@ -243,8 +245,13 @@ where
         }
     };
 
-    while let Ok(connection) = listener.try_accept() {
-        admit(&mut served, connection);
+    // Bounded, since a listener need not be a kernel's.
+    for _ in 0..MOST_QUEUED {
+        match listener.try_accept() {
+            Ok(connection) => admit(&mut served, connection),
+            Err(error) if Trouble::of(&error) == Trouble::Connection => served.failed += 1,
+            Err(_) => break,
+        }
     }
     drop(listener);
     if timeout(limits.drain, open.fewer_than(1)).await.is_err() {
@@ -255,6 +262,8 @@ where
 
 /// How long to wait for a descriptor before trying again, if none of our own connections ends first.
 const REST: Duration = Duration::from_millis(100);
+/// How many connections are taken from the kernel's queue at the end.
+const MOST_QUEUED: usize = 65_536;
 /// How many connections may be in the course of being refused; those beyond are just closed.
 const REFUSALS_AT_A_TIME: usize = 64;
 /// How long a refused client may take to read why.
@@ -287,8 +296,11 @@ impl Trouble {
                 | libc::ENETUNREACH
                 | libc::EHOSTDOWN
                 | libc::EHOSTUNREACH
+                | libc::EOPNOTSUPP
                 | libc::ETIMEDOUT,
             ) => Trouble::Connection,
+            #[cfg(target_os = "linux")]
+            Some(libc::ENONET) => Trouble::Connection,
             _ => Trouble::Listener,
         }
     }

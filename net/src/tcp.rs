@@ -125,7 +125,7 @@ impl TcpListener {
     /// # Errors
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) if nobody is there, and as `accept`.
     pub fn try_accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        let (socket, address) = accept(self.socket.get_ref())?;
+        let (socket, address) = self.socket.try_read_with(accept)?;
         let address = socket_addr(&address)?;
         Ok((TcpStream::from_nonblocking(socket)?, address))
     }
@@ -187,6 +187,9 @@ impl Stream for Incoming<'_> {
 }
 
 /// A connection.
+///
+/// A duplicate of its descriptor (`as_fd().try_clone_to_owned()`, a child process that inherits it) must not outlive it: the
+/// kernel would go on reporting events for it. Take it out first, with [`into_std`](Self::into_std).
 pub struct TcpStream {
     socket: AsyncSocket<std::net::TcpStream>,
 }
@@ -710,6 +713,8 @@ fn send_vectored(socket: &std::net::TcpStream, buffers: &[IoSlice<'_>]) -> io::R
     const FLAGS: i32 = 0; // SO_NOSIGPIPE is set at creation there
     #[cfg(not(any(target_os = "macos", target_os = "ios")))]
     const FLAGS: i32 = libc::MSG_NOSIGNAL;
+    // The kernel refuses more at a time; a beginning is what the contract asks for.
+    let buffers = &buffers[..buffers.len().min(libc::UIO_MAXIOV as usize)];
     socket2::SockRef::from(socket).send_vectored_with_flags(buffers, FLAGS)
 }
 

@@ -19,7 +19,7 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -60,8 +60,6 @@ pub struct AsyncSocket<T: AsFd> {
 /// Keeps the source watched; its drop ends that.
 struct Registration {
     source: Rc<Source>,
-    /// The descriptor that `io` gave at the start; `io` is not touched again but to be read, so it is still that one.
-    fd: RawFd,
     /// The descriptor closes right after the registration ends.
     closes: bool,
 }
@@ -109,8 +107,7 @@ impl<T: AsFd> AsyncSocket<T> {
                 "AsyncSocket::new outside of a runtime: call it inside runtime::block_on(async { .. })",
             )
         })??;
-        let fd = io.as_fd().as_raw_fd();
-        Ok(AsyncSocket { registration: Registration { source, fd, closes }, io, kind, label: None })
+        Ok(AsyncSocket { registration: Registration { source, closes }, io, kind, label: None })
     }
 
     /// Sets what an instrument is shown for this socket, say the peer's address. Called only when somebody looks.
@@ -134,7 +131,7 @@ impl<T: AsFd> AsyncSocket<T> {
     }
 
     /// Receives some bytes into `buffer`: as many as there are, at least one, at most its length. Zero is the end of the
-    /// stream (or an empty buffer). For sockets; for other descriptors use [`read_with`](Self::read_with).
+    /// stream; or the buffer is empty, which waits like any other. For sockets; for other descriptors use [`read_with`](Self::read_with).
     ///
     /// # Errors
     /// The kernel's, such as a reset connection.
@@ -178,17 +175,18 @@ impl<T: AsFd> AsyncSocket<T> {
         self.write_operation(|| Ok(()))
     }
 
-    /// Calls `operation`, which reads from the descriptor without blocking, and as long as it answers
+    /// Calls `operation`, which reads once from the descriptor without blocking, and as long as it answers
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) waits until there is something and calls it again.
     ///
     /// ```
     /// use std::io::Read;
     /// # runtime::block_on(async {
-    /// # let (left, right) = std::os::unix::net::UnixStream::pair()?;
+    /// # let (mut left, right) = std::os::unix::net::UnixStream::pair()?;
     /// # let right = runtime::AsyncSocket::new(right)?;
-    /// # drop(left);
-    /// let mut all = Vec::new();
-    /// right.read_with(|mut io| io.read_to_end(&mut all)).await?;
+    /// # std::io::Write::write_all(&mut left, b"hello")?;
+    /// let mut buffer = [0; 64];
+    /// let count = right.read_with(|mut io| io.read(&mut buffer)).await?;
+    /// assert_eq!(&buffer[..count], b"hello");
     /// # Ok::<(), std::io::Error>(()) })?;
     /// # Ok::<(), std::io::Error>(())
     /// ```
@@ -219,15 +217,13 @@ impl<T: AsFd> AsyncSocket<T> {
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there is nothing now, and the kernel's.
     #[inline]
     pub fn try_recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        let result = socket::recv(self.registration.fd, buffer);
-        if let Ok(count) = result
-            && count < buffer.len()
-            && self.kind == Kind::Stream
-        {
-            match count {
-                0 => self.registration.source.read.ended(),
-                _ => self.registration.source.read.fell_short(),
-            }
+        let read = &self.registration.source.read;
+        let result = socket::recv(self.registration.source.fd, buffer);
+        match result {
+            Ok(count) if count == buffer.len() || self.kind != Kind::Stream => {}
+            Ok(0) => read.ended(),
+            Ok(_) => read.fell_short(),
+            Err(ref error) => read.failed(error),
         }
         result
     }
@@ -238,18 +234,26 @@ impl<T: AsFd> AsyncSocket<T> {
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) if the kernel takes nothing now, and the kernel's.
     #[inline]
     pub fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
-        let result = socket::send(self.registration.fd, bytes);
-        if let Ok(count) = result
-            && count < bytes.len()
-            && self.kind == Kind::Stream
-        {
-            self.registration.source.write.fell_short();
+        let write = &self.registration.source.write;
+        let result = socket::send(self.registration.source.fd, bytes);
+        match result {
+            Ok(count) if count == bytes.len() || self.kind != Kind::Stream => {}
+            Ok(_) => write.fell_short(),
+            Err(ref error) => write.failed(error),
         }
         result
     }
 
-    /// For `poll_*` methods of traits: [`read_with`](Self::read_with) without a future. It remembers one waker, the last;
-    /// if two tasks poll by turns, each wakes the other as it takes its place.
+    /// As [`read_with`](Self::read_with), without waiting: calls `operation` once. If it would block, the next wait waits.
+    ///
+    /// # Errors
+    /// All that `operation` gives.
+    pub fn try_read_with<R>(&self, operation: impl FnOnce(&T) -> io::Result<R>) -> io::Result<R> {
+        operation(&self.io).inspect_err(|error| self.registration.source.read.failed(error))
+    }
+
+    /// For `poll_*` methods of traits: [`read_with`](Self::read_with) without a future. All wakers it was polled with since
+    /// the kernel's last report are woken at the next.
     ///
     /// # Errors
     /// As `read_with`.
@@ -292,8 +296,7 @@ impl<T: AsFd> AsyncSocket<T> {
         ticket: &mut Ticket,
         waker: &Waker,
     ) -> io::Result<()> {
-        let Registration { source, fd, .. } = &self.registration;
-        source.park(*fd, direction, ticket, waker)?;
+        self.registration.source.park(direction, ticket, waker)?;
         if context::is_watched() {
             self.tell_instrument(if SIDE == READ { Reason::Readable } else { Reason::Writable });
         }
@@ -304,7 +307,7 @@ impl<T: AsFd> AsyncSocket<T> {
     fn tell_instrument(&self, reason: Reason) {
         let label = self.label.map(|label| Labelled(&self.io, label));
         let label = label.as_ref().map(|label| label as &dyn fmt::Display);
-        context::parked(&Wait { reason, source: Some(self.registration.fd), label });
+        context::parked(&Wait { reason, source: Some(self.registration.source.fd), label });
     }
 }
 
@@ -365,7 +368,7 @@ fn attempt<T: AsFd, R, const SIDE: bool>(
             return Poll::Pending;
         }
         match run() {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => direction.would_block(),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => direction.failed(&error),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             result => return Poll::Ready(result),
         }
@@ -374,7 +377,7 @@ fn attempt<T: AsFd, R, const SIDE: bool>(
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.source.remove(self.fd, self.closes);
+        self.source.remove(self.closes);
     }
 }
 

@@ -55,20 +55,20 @@ impl Clock {
         entry: Option<Entry>,
         waker: &Waker,
     ) -> Option<Entry> {
-        let mut wheel = self.wheel.borrow_mut();
         if let Some(Entry { clock, key }) = entry
             && clock == self.number
         {
             // Not in the wheel any more: it was taken out to be woken, so its time has come.
-            let lying = wheel.get_mut(key)?;
-            if !lying.will_wake(waker) {
-                let replaced = std::mem::replace(lying, waker.clone());
-                drop(wheel);
-                drop(replaced);
+            if !self.wheel.borrow_mut().get_mut(key)?.will_wake(waker) {
+                let mut waker = waker.clone(); // foreign code, and so is its drop: with no borrow held
+                std::mem::swap(self.wheel.borrow_mut().get_mut(key)?, &mut waker);
+                panics::forget(waker);
             }
             return entry;
         }
-        let key = wheel.insert(self.tick_after(deadline), waker.clone()).ok()?;
+        let waker = waker.clone();
+        let inserted = self.wheel.borrow_mut().insert(self.tick_after(deadline), waker);
+        let key = inserted.ok()?;
         self.empty.set(false);
         Some(Entry { clock: self.number, key })
     }

@@ -92,9 +92,10 @@ pub(crate) fn is_watched() -> bool {
     WATCHED.get()
 }
 
-/// Tells the instrument, if there is one, what the task that is being polled waits for.
+/// Tells the instrument, if there is one, what the task that is being polled waits for. For leaf futures: those of this
+/// crate call it when they return Pending, and yours may.
 #[cold]
-pub(crate) fn parked(wait: &Wait<'_>) {
+pub fn parked(wait: &Wait<'_>) {
     with(|context| {
         let task = context.queue.polled.get();
         context.queue.tell(|instrument| instrument.parked(task, wait));

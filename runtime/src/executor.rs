@@ -1,6 +1,6 @@
 //! What does the loop do, all day long?
 //!
-//! It turns. One turn is five calls, in the order of the files behind them ([`Runtime::one_turn`]):
+//! It turns. One turn is six calls, in the order of the files behind them ([`Runtime::one_turn`]):
 //!
 //! ```text
 //!            ┌─► run_batch      poll what is ready                    run_queue.rs, task/
@@ -148,7 +148,7 @@ impl Runtime {
     #[track_caller]
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         refuse_nesting("Runtime::block_on");
-        let _entered = self.enter();
+        let _entered = self.enter(true);
         let mut future = pin!(future);
         let root = Root::new(&self.context);
         let waker = futures_task::waker_ref(&root);
@@ -174,8 +174,8 @@ impl Runtime {
     /// most `limit` (no time given: until something happens); wakes whom the events concern. Gives the time until the
     /// next timer is due, if there is one, or zero if tasks are ready.
     ///
-    /// Between turns the runtime's descriptor ([`AsFd`]) is readable when there is something to turn for; watch it with
-    /// poll, epoll or another runtime, with the returned time as the limit.
+    /// Between turns, watch the runtime's descriptor ([`AsFd`]) with poll, epoll or another runtime, with the returned time
+    /// as the limit: it becomes readable when there is something new to turn for.
     ///
     /// # Errors
     /// The kernel's; see [`block_on`](Self::block_on).
@@ -195,14 +195,11 @@ impl Runtime {
     #[track_caller]
     pub fn turn(&self, limit: Option<Duration>) -> io::Result<Option<Duration>> {
         refuse_nesting("Runtime::turn");
-        let _entered = self.enter();
+        let _entered = self.enter(false);
         let limit = if self.queue().is_empty() { limit } else { Some(Duration::ZERO) };
         self.one_turn(limit, || ControlFlow::<()>::Continue(())).map(drop)?;
-        Ok(if self.queue().is_empty() {
-            self.context.clock.until_next()
-        } else {
-            Some(Duration::ZERO)
-        })
+        let at_once = (!self.queue().is_empty()).then_some(Duration::ZERO);
+        Ok(at_once.or_else(|| self.context.clock.until_next()))
     }
 
     /// As the free [`spawn`](crate::spawn), from outside of `block_on`: the task starts with the next one.
@@ -337,20 +334,24 @@ impl Runtime {
         &self.context.queue
     }
 
-    /// Makes this the runtime that code finds itself in, and the one that is awake.
-    fn enter(&self) -> impl Drop + use<> {
+    /// Makes this the runtime that code finds itself in, and the one that is awake, until the guard is dropped. A turn's
+    /// caller is told of tasks that are left; others have to see them at the descriptor.
+    fn enter(&self, shows_what_is_left: bool) -> impl Drop + use<> {
         struct Running {
             context: Rc<Context>,
             turning_before: bool,
+            shows_what_is_left: bool,
             _entered: context::Entered,
         }
         impl Drop for Running {
             fn drop(&mut self) {
-                self.context.reactor.set_turning(self.turning_before);
-                self.context.queue.away.set(!self.turning_before);
-                // From here on strangers have to ring; and if mail came meanwhile, the descriptor has to show it.
-                if !self.context.home.inbox().fall_asleep() {
-                    self.context.home.ring();
+                let Context { home, queue, reactor, .. } = &*self.context;
+                reactor.set_turning(self.turning_before);
+                queue.away.set(!self.turning_before);
+                // From here on strangers have to ring. What has come meanwhile, or is left, has to show now.
+                let asleep = home.inbox().fall_asleep();
+                if !asleep || self.shows_what_is_left && !queue.is_empty() {
+                    queue.show_work();
                 }
             }
         }
@@ -358,6 +359,7 @@ impl Runtime {
         self.context.queue.away.set(false);
         Running {
             turning_before: self.context.reactor.set_turning(true),
+            shows_what_is_left,
             _entered: context::enter(&self.context),
             context: Rc::clone(&self.context),
         }
@@ -366,7 +368,7 @@ impl Runtime {
 
 impl Drop for Runtime {
     fn drop(&mut self) {
-        let _running = self.enter();
+        let _running = self.enter(false);
         let (queue, home) = (self.queue(), &self.context.home);
         queue.closing.set(true);
         home.inbox().close().into_iter().for_each(panics::forget);
@@ -376,7 +378,7 @@ impl Drop for Runtime {
                 break;
             }
             for (_, task) in tasks {
-                task.close();
+                panics::catch(|| task.close()).unwrap_or_else(panics::forget);
             }
         }
         self.context.clock.clear();
@@ -446,12 +448,6 @@ impl Builder {
             spawned: Cell::new(0),
         };
         Ok(Runtime { context: Rc::new(context), batch: Cell::default(), mail: Cell::default() })
-    }
-}
-
-impl fmt::Debug for Builder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder").field("panic_policy", &self.panic_policy).finish_non_exhaustive()
     }
 }
 

@@ -5,7 +5,8 @@
 //! keeps no names, no sites and no counters: a side table of that kind belongs to the instrument.
 //!
 //! The rule: a hook only looks. It runs inside the loop, at places where the runtime's own state is consistent; it may
-//! read the clock, count, and write to memory of its own. It must not block, and a panic in it ends `block_on`.
+//! read the clock, count, and write to memory of its own. It must not block. An
+//! instrument that panics is removed, with a line on standard error, and the loop goes on.
 //!
 //! The idea of hooks around every step is trio's (its Instrument interface).
 //!
@@ -67,10 +68,6 @@ pub trait Instrument {
     fn wait_ended(&self, events: usize) {
         let _ = events;
     }
-    /// The task has given a job to the pool.
-    fn job_submitted(&self, task: TaskId) {
-        let _ = task;
-    }
 }
 
 /// What a task waits for.
@@ -95,6 +92,8 @@ pub enum Reason {
     Timer,
     /// The end of another task.
     Join,
+    /// A job in the pool.
+    Job,
 }
 
 /// The number of a task, unique within its runtime and never given twice.

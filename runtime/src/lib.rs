@@ -33,7 +33,7 @@
 //!
 //! # In which order to read
 //!
-//! `executor.rs` first: one turn of the loop is five calls, and they are the table of contents. Then once round the
+//! `executor.rs` first: one turn of the loop is six calls, and they are the table of contents. Then once round the
 //! circle: `task/` (what is polled), `async_socket.rs` (what a leaf does when it must wait), `reactor.rs` (who is woken),
 //! `sys/epoll.rs` (the sleep), `run_queue.rs` (the way back, and the strangers' door), `clock.rs` and `wheel.rs` (the other
 //! reason to wake). What stands in `outer/` is built on these as any user could build it.
@@ -63,6 +63,7 @@ mod executor;
 mod outer;
 
 pub use async_socket::{AsyncSocket, Kind};
+pub use context::parked;
 pub use executor::{Builder, Gone, Handle, Runtime, block_on, spawn, spawn_named};
 pub use instrument::{Instrument, Reason, TaskId, Wait};
 pub use outer::accept::Accept;

@@ -14,6 +14,8 @@
 
 use std::any::Any;
 use std::cell::Cell;
+use std::fmt;
+use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 
@@ -80,11 +82,7 @@ impl Panics {
         self.unobserved.set(self.unobserved.get() + 1);
         match self.policy {
             PanicPolicy::Report => {
-                eprintln!(
-                    "runtime: task {task} panicked and nobody holds its handle: {}",
-                    message(&*payload)
-                );
-                forget(payload);
+                report(format_args!("task {task} panicked and nobody holds its handle"), payload);
             }
             PanicPolicy::Abort => std::process::abort(),
             PanicPolicy::Hook(hook) => {
@@ -94,6 +92,12 @@ impl Panics {
             }
         }
     }
+}
+
+/// One line on standard error. If that is gone too, there is nobody left to tell. (`eprintln!` would panic.)
+pub(crate) fn report(what: fmt::Arguments<'_>, payload: Payload) {
+    let _ = writeln!(io::stderr().lock(), "runtime: {what}: {}", message(&*payload));
+    forget(payload);
 }
 
 /// What a panic said, if it said it in words.

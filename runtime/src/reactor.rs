@@ -34,7 +34,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::rc::Rc;
 use std::task::Waker;
 use std::time::Duration;
@@ -60,6 +60,8 @@ pub(crate) struct Reactor {
 pub(crate) struct Source {
     reactor: Rc<Reactor>,
     token: u64,
+    /// The descriptor that the owner gave at the start. The owner is only borrowed after that, so it is still that one.
+    pub(crate) fd: RawFd,
     pub(crate) read: Direction<READ>,
     pub(crate) write: Direction<WRITE>,
 }
@@ -81,7 +83,8 @@ pub(crate) struct Direction<const SIDE: bool> {
 /// Names one wait, so that a future that is dropped takes only itself off the list. Zero: not on it.
 pub(crate) type Ticket = u32;
 
-/// The ticket of all `poll_*` callers, who have no future to keep one in: one waker, the last one.
+/// The ticket of all `poll_*` callers, who have no future to keep one in. They are told apart by their wakers, and one that
+/// goes away is forgotten at the next report.
 pub(crate) const POLLER: Ticket = 1;
 
 /// The two directions. Known when the code is compiled, so that no operation has to ask which it is.
@@ -115,6 +118,7 @@ impl Reactor {
         let source = Source {
             reactor: Rc::clone(self),
             token,
+            fd: fd.as_raw_fd(),
             read: Direction::new(),
             write: Direction::new(),
         };
@@ -151,6 +155,8 @@ impl Reactor {
         };
         source.read.report(event.state);
         source.write.report(event.state);
+        // It fails only for a descriptor that is no more, and then nobody waits for it.
+        let _ = source.rearm();
     }
 
     /// Says whether somebody turns the loop from now on, and gives what was so before.
@@ -170,7 +176,6 @@ impl Source {
     #[inline(always)]
     pub(crate) fn park<const SIDE: bool>(
         &self,
-        fd: RawFd,
         direction: &Direction<SIDE>,
         ticket: &mut Ticket,
         waker: &Waker,
@@ -179,18 +184,23 @@ impl Source {
             return Err(not_running());
         }
         direction.park(ticket, waker);
-        self.reactor
-            .poller
-            .rearm(fd, self.token, || (self.read.is_awaited(), self.write.is_awaited()))
+        self.rearm()
+    }
+
+    /// Asks the kernel again for what is awaited, where it forgets after each report.
+    #[inline(always)]
+    fn rearm(&self) -> io::Result<()> {
+        let wanted = || (self.read.is_awaited(), self.write.is_awaited());
+        self.reactor.poller.rearm(self.fd, self.token, wanted)
     }
 
     /// Stops watching. `closing`: the descriptor is closed next, and has no duplicate.
-    pub(crate) fn remove(&self, fd: RawFd, closing: bool) {
+    pub(crate) fn remove(&self, closing: bool) {
         let key = self.token as u32 as usize;
         let source = self.reactor.sources.borrow_mut().try_remove(key);
         debug_assert!(source.is_some_and(|source| source.token == self.token));
         // It fails only if the descriptor is closed already; then the kernel has forgotten it by itself.
-        let _ = self.reactor.poller.remove(fd, closing);
+        let _ = self.reactor.poller.remove(self.fd, closing);
     }
 }
 
@@ -221,11 +231,13 @@ impl<const SIDE: bool> Direction<SIDE> {
         self.has(Self::READY)
     }
 
-    /// The call would have blocked: nothing is ready, and nothing has ended either (an error, if that was what closed
-    /// this direction, has been taken by an earlier call).
-    #[inline]
-    pub(crate) fn would_block(&self) {
-        self.clear(Self::READY);
+    /// A call gave an error. If it would have blocked, nothing is ready, and nothing has ended either: an error, if that was
+    /// what the kernel had reported, has been taken by an earlier call.
+    #[cold]
+    pub(crate) fn failed(&self, error: &io::Error) {
+        if error.kind() == io::ErrorKind::WouldBlock {
+            self.clear(Self::READY);
+        }
     }
 
     /// A stream moved fewer bytes than asked for.
@@ -285,7 +297,9 @@ impl<const SIDE: bool> Direction<SIDE> {
         let mine = !self.has(FIRST) || self.holder.get() == *ticket;
         let known =
             mine && self.first.borrow().as_ref().is_some_and(|first| first.will_wake(waker));
-        if known || mine && self.replace_first(*ticket, waker) {
+        // Pollers share one ticket, and each has to be woken: they do not take the place from one another.
+        let free = !self.has(FIRST) || *ticket != POLLER;
+        if known || mine && free && self.replace_first(waker) {
             self.holder.set(*ticket);
             self.set(FIRST);
         } else {
@@ -295,21 +309,12 @@ impl<const SIDE: bool> Direction<SIDE> {
 
     /// Puts another waker into the first place; `false` if the one there is being called right now.
     #[cold]
-    fn replace_first(&self, ticket: Ticket, waker: &Waker) -> bool {
+    fn replace_first(&self, waker: &Waker) -> bool {
         let waker = waker.clone();
-        let Ok(mut first) = self.first.try_borrow_mut() else {
-            return false;
-        };
+        let Ok(mut first) = self.first.try_borrow_mut() else { return false };
         let replaced = first.replace(waker);
         drop(first);
-        // Two tasks that poll the same direction by turns: the one that loses its place must not wait for ever.
-        if ticket == POLLER
-            && self.has(FIRST)
-            && let Some(replaced) = replaced
-        {
-            panics::wake(&replaced);
-            panics::forget(replaced);
-        }
+        panics::forget(replaced);
         true
     }
 
@@ -317,21 +322,18 @@ impl<const SIDE: bool> Direction<SIDE> {
     fn park_behind(&self, ticket: Ticket, waker: &Waker) {
         let waker = waker.clone();
         let mut others = self.others.borrow_mut();
-        let replaced = match others.iter_mut().find(|(other, _)| *other == ticket) {
-            Some((_, place)) => Some(std::mem::replace(place, waker)),
-            None => {
-                others.push((ticket, waker));
-                None
-            }
+        let same = |other: &(Ticket, Waker)| {
+            other.0 == ticket && (ticket != POLLER || other.1.will_wake(&waker))
         };
-        drop(others);
-        self.set(OTHERS);
-        if ticket == POLLER
-            && let Some(replaced) = replaced
-        {
-            panics::wake(&replaced);
-            panics::forget(replaced);
+        match others.iter().position(same) {
+            Some(at) => {
+                let replaced = std::mem::replace(&mut others[at].1, waker);
+                drop(others);
+                panics::forget(replaced);
+            }
+            None => others.push((ticket, waker)),
         }
+        self.set(OTHERS);
     }
 
     /// The future with this ticket is dropped.
@@ -346,6 +348,8 @@ impl<const SIDE: bool> Direction<SIDE> {
     fn leave_list(&self, ticket: Ticket) {
         if self.holder.get() == ticket {
             self.clear(FIRST);
+            let left = self.first.try_borrow_mut().ok().and_then(|mut first| first.take());
+            panics::forget(left); // it would keep the memory of a task that may have ended
         }
         let mut others = self.others.borrow_mut();
         let left =

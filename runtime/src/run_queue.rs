@@ -43,7 +43,7 @@ use std::sync::Arc;
 use slab::Slab;
 
 use crate::instrument::{Instrument, TaskId};
-use crate::panics::{PanicPolicy, Panics};
+use crate::panics::{self, PanicPolicy, Panics};
 use crate::sync::{AtomicBool, AtomicU8, Mutex, Ordering, lock};
 use crate::sys::Bell;
 
@@ -59,7 +59,8 @@ pub(crate) struct RunQueue {
     pub(crate) polled: Cell<TaskId>,
     pub(crate) closing: Cell<bool>,
     pub(crate) panics: Panics,
-    home: Arc<Home>,
+    /// Taken out at the end, like the instrument: it holds a descriptor.
+    home: RefCell<Option<Arc<Home>>>,
     /// The loop is in other hands, between two turns: then the first to become ready has to show at its descriptor.
     pub(crate) away: Cell<bool>,
 }
@@ -94,7 +95,7 @@ impl RunQueue {
             polled: Cell::new(TaskId::ROOT),
             closing: Cell::new(false),
             panics: Panics::new(policy),
-            home,
+            home: RefCell::new(Some(home)),
             away: Cell::new(true),
         })
     }
@@ -104,7 +105,14 @@ impl RunQueue {
         let mut queue = self.ready.borrow_mut();
         queue.push(ready);
         if self.away.get() && queue.len() == 1 {
-            self.home.bell.ring();
+            self.show_work();
+        }
+    }
+
+    #[cold]
+    pub(crate) fn show_work(&self) {
+        if let Some(home) = &*self.home.borrow() {
+            home.bell.ring();
         }
     }
 
@@ -123,8 +131,13 @@ impl RunQueue {
     #[cold]
     fn tell_it(&self, what: impl FnOnce(&dyn Instrument)) {
         let instrument = self.instrument.borrow().clone();
-        if let Some(instrument) = instrument {
-            what(&*instrument);
+        if let Some(instrument) = instrument
+            && let Err(payload) = panics::catch(|| what(&*instrument))
+        {
+            panics::report(format_args!("the instrument panicked and is removed"), payload);
+            self.watched.set(false);
+            let instrument = self.instrument.take();
+            drop(instrument);
         }
     }
 
@@ -138,7 +151,8 @@ impl RunQueue {
         let ready = self.ready.take();
         let instrument = self.instrument.take();
         self.watched.set(false);
-        drop((ready, instrument));
+        let home = self.home.take();
+        drop((ready, instrument, home));
     }
 
     /// Takes all tasks off the list, in the order of their places.
@@ -193,11 +207,6 @@ impl Home {
             self.bell.ring();
         }
         Ok(())
-    }
-
-    /// Rings although there may be no mail: for an owner who hands its loop to somebody else with work left.
-    pub(crate) fn ring(&self) {
-        self.bell.ring();
     }
 
     pub(crate) fn inbox(&self) -> &Inbox<Letter> {

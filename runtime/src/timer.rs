@@ -26,7 +26,8 @@ use crate::instrument::{Reason, Wait};
 /// When polled outside of a runtime.
 ///
 /// # Cancel safety
-/// Dropping it ends the wait and leaves nothing behind.
+/// Dropping it inside its runtime ends the wait and leaves nothing behind. Dropped elsewhere (on another thread, or while
+/// the runtime is not running), its entry stays until its time.
 ///
 /// ```
 /// use std::time::{Duration, Instant};
@@ -50,11 +51,12 @@ pub struct Sleep {
     deadline: Option<Instant>,
     /// Where it lies, once polled.
     entry: Option<Entry>,
+    yielded: bool,
 }
 
 impl Sleep {
     fn until(deadline: Option<Instant>) -> Self {
-        Sleep { deadline, entry: None }
+        Sleep { deadline, entry: None, yielded: false }
     }
 
     /// When it ends; `None`: never, because the time asked for is beyond the clock's range.
@@ -65,7 +67,7 @@ impl Sleep {
     /// Waits for another time from now on, whether it has ended or not.
     pub fn reset(&mut self, deadline: Instant) {
         self.leave();
-        self.deadline = Some(deadline);
+        *self = Sleep::until(Some(deadline));
     }
 
     fn leave(&mut self) {
@@ -85,9 +87,13 @@ impl Future for Sleep {
         let entry = self.entry;
         let entry =
             context::expect("sleep", |context| context.clock.poll(deadline, entry, cx.waker()));
-        self.entry = entry;
+        let was_waiting = std::mem::replace(&mut self.entry, entry).is_some();
         if entry.is_none() {
-            return Poll::Ready(());
+            // One that never had to wait lets others run first: a row of late ones must not keep the loop.
+            if was_waiting || std::mem::replace(&mut self.yielded, true) {
+                return Poll::Ready(());
+            }
+            cx.waker().wake_by_ref();
         }
         if context::is_watched() {
             context::parked(&Wait { reason: Reason::Timer, source: None, label: None });

@@ -97,24 +97,6 @@ impl<T> Wheel<T> {
         }
     }
 
-    /// The tick that the last `advance` reached.
-    #[cfg(test)]
-    pub(crate) fn now(&self) -> u64 {
-        self.now
-    }
-
-    /// How many entries there are, those that are due and not yet popped included.
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.nodes.len()
-    }
-
-    /// Whether there is no entry at all, not even a due one.
-    #[cfg(test)]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.nodes.is_empty()
-    }
-
     /// Files `value` to fall due at the tick `deadline`.
     ///
     /// # Errors
@@ -267,6 +249,23 @@ fn place(deadline: u64, now: u64) -> (usize, usize) {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+
+    impl<T> Wheel<T> {
+        /// The tick that the last `advance` reached.
+        pub(crate) fn now(&self) -> u64 {
+            self.now
+        }
+
+        /// How many entries there are, those that are due and not yet popped included.
+        pub(crate) fn len(&self) -> usize {
+            self.nodes.len()
+        }
+
+        /// Whether there is no entry at all, not even a due one.
+        pub(crate) fn is_empty(&self) -> bool {
+            self.nodes.is_empty()
+        }
+    }
 
     use proptest::prelude::*;
 

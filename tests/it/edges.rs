@@ -801,8 +801,10 @@ fn send_with_descriptor(socket: &UnixStream, bytes: &[u8], passed: &impl AsRawFd
     message.msg_control = (&raw mut control).cast();
     // SAFETY: a computation, no access.
     message.msg_controllen = unsafe { libc::CMSG_SPACE(4) } as _;
-    // SAFETY: `control` is larger than one header.
-    let header = unsafe { &mut *libc::CMSG_FIRSTHDR(&raw const message) };
+    // SAFETY: a computation from what was just set.
+    let header = unsafe { libc::CMSG_FIRSTHDR(&raw const message) };
+    // SAFETY: it points to the start of `control`, which is larger than one header, aligned for it, and zeroed.
+    let header = unsafe { &mut *header };
     header.cmsg_level = libc::SOL_SOCKET;
     header.cmsg_type = libc::SCM_RIGHTS;
     // SAFETY: a computation, no access.

@@ -34,6 +34,10 @@
 
 // A test may panic: that is how it fails.
 #![allow(clippy::unwrap_used)]
+// A JoinHandle that leaves its block_on unawaited is what several tests are about.
+#![allow(clippy::async_yields_async)]
+// To clone a waker and wake the clone is another way to wake, and as such under test.
+#![allow(clippy::waker_clone_wake)]
 
 mod counting;
 mod support;

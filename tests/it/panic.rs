@@ -292,9 +292,7 @@ fn a_panic_of_a_task_spawned_from_abroad_is_counted_if_nobody_asks_for_it() {
         });
         spawned.join().unwrap();
         rt.block_on(async {
-            for _ in 0..10 {
-                yield_now().await;
-            }
+            until_async(|| *SEEN.lock().unwrap() == 1).await;
         });
         assert_eq!((*SEEN.lock().unwrap(), rt.unobserved_panics()), (1, 1));
     });

@@ -104,7 +104,9 @@ fn a_timeout_gives_a_job_up() {
             tell.send(()).unwrap();
         });
         assert!(timeout(Duration::from_millis(5), job).await.is_err());
-        unblock(move || told.recv().unwrap()).await.unwrap();
+        // It has learnt of it; or, on a busy machine, it had not even started, and never will.
+        let told = unblock(move || told.recv()).await.unwrap();
+        assert!(matches!(told, Ok(()) | Err(mpsc::RecvError)));
     });
 }
 

@@ -264,7 +264,7 @@ fn writing_to_a_peer_that_is_gone_ends_in_an_error_by_every_way() {
             let result = match way % 3 {
                 0 => stream.write(&chunk).await,
                 1 => stream.write_vectored(&[IoSlice::new(&chunk)]).await,
-                _ => (&stream).write(&chunk).await,
+                _ => AsyncWriteExt::write(&mut &stream, &chunk).await,
             };
             if let Err(error) = result {
                 let kind = error.kind();

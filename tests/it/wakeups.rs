@@ -16,11 +16,11 @@ use std::task::{Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use runtime::{CancelToken, Runtime, sleep, spawn, yield_now};
+use runtime::{CancelToken, Runtime, sleep, spawn, unblock, yield_now};
 
 use crate::support::counters::{
-    Counter, CountingWaker, acting_waker, dying_waker, give_waker, panicking_waker, poll_with,
-    polled, until_async,
+    Counter, CountingWaker, acting_waker, dying_waker, give_waker, meddling_waker, panicking_waker,
+    poll_with, polled, until_async,
 };
 use crate::support::sockets::{async_pair, pair, tcp};
 use crate::support::{run, within};
@@ -49,6 +49,7 @@ fn a_wake_during_the_own_poll_polls_again() {
 }
 
 #[test]
+#[expect(clippy::waker_clone_wake, reason = "by value is what is tested")]
 fn the_root_future_can_wake_itself_by_reference_and_by_value() {
     within(10, || {
         let (root, polls) = polled(wakes_itself(3));
@@ -75,6 +76,7 @@ fn a_task_can_wake_the_root_by_reference_and_by_value() {
 }
 
 #[test]
+#[expect(clippy::waker_clone_wake, reason = "by value is what is tested")]
 fn many_wakes_before_a_poll_are_one_poll() {
     run(async || {
         let waker = Rc::new(RefCell::new(None));
@@ -91,6 +93,22 @@ fn many_wakes_before_a_poll_are_one_poll() {
         }
         task.await.unwrap();
         assert_eq!(polls.get(), 2);
+    });
+}
+
+#[test]
+fn a_task_that_has_woken_itself_waits_like_any_other_afterwards() {
+    run(async || {
+        let (task, polls) = polled(async {
+            yield_now().await;
+            yield_now().await;
+            std::future::pending::<()>().await;
+        });
+        let _task = spawn(task);
+        for _ in 0..20 {
+            yield_now().await;
+        }
+        assert_eq!(polls.get(), 3);
     });
 }
 
@@ -531,5 +549,48 @@ fn the_drop_of_a_waker_may_come_back_to_its_socket() {
         assert!(poll_with(&mut third, &dying()).is_pending());
         drop(third);
         assert_eq!(acted.get(), 3);
+    });
+}
+
+#[test]
+fn clones_and_drops_of_wakers_may_come_back_into_the_runtime() {
+    thread_local!(static MEDDLED: Cell<usize> = const { Cell::new(0) });
+    run(async || {
+        // Whenever the runtime clones or drops this waker, it sleeps, spawns, opens a socket.
+        let waker = meddling_waker(&|| {
+            MEDDLED.set(MEDDLED.get() + 1);
+            if MEDDLED.get().is_multiple_of(3) {
+                let mut timer = sleep(Duration::from_secs(60));
+                assert!(poll_with(&mut timer, Waker::noop()).is_pending());
+                drop(spawn(async {}));
+                drop(pair());
+            }
+        });
+        for round in 0..30 {
+            let mut timer = sleep(Duration::from_micros(round * 20));
+            let mut task = spawn(yield_now());
+            let token = CancelToken::new();
+            let (mut waits, mut job) = ([token.cancelled(), token.cancelled()], unblock(|| ()));
+            let (socket, peer) = pair();
+            let read = || socket.read_with(|mut io| std::io::Read::read(&mut io, &mut [0]));
+            let (mut first, mut second) = (Box::pin(read()), Box::pin(read()));
+            for waker in [&waker, Waker::noop(), &waker] {
+                let _ = poll_with(&mut timer, waker);
+                if !task.is_finished() {
+                    let _ = poll_with(&mut task, waker);
+                }
+                for wait in &mut waits {
+                    let _ = poll_with(wait, waker);
+                }
+                let _ = poll_with(&mut first, waker);
+                let _ = poll_with(&mut second, waker);
+            }
+            let _ = poll_with(&mut job, &waker);
+            drop(first);
+            (&peer).write_all(b"x").unwrap();
+            token.cancel();
+            sleep(Duration::from_micros(50)).await;
+        }
+        assert!(MEDDLED.get() > 300, "{} times", MEDDLED.get());
     });
 }

@@ -91,6 +91,7 @@ impl Future for Cancelled {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
+        let waker = cx.waker().clone(); // foreign code: not under the lock
         let mut state = this.token.lock();
         if state.cancelled {
             return Poll::Ready(());
@@ -102,7 +103,7 @@ impl Future for Cancelled {
                 state.last
             }
         };
-        let replaced = state.waiting.insert(number, cx.waker().clone());
+        let replaced = state.waiting.insert(number, waker);
         drop(state);
         drop(replaced); // a waker is foreign code: not under the lock
         this.number = Some(number);

@@ -129,6 +129,7 @@ impl<T> Future for Unblock<T> {
             let previous = seat.replace(waker);
             drop(outcome);
             drop(previous);
+            crate::parked(&crate::Wait { reason: crate::Reason::Job, source: None, label: None });
             return Poll::Pending;
         }
         let taken = mem::replace(&mut *outcome, Outcome::Gone);

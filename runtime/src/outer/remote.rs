@@ -109,11 +109,12 @@ impl<T> Future for RemoteHandle<T> {
     type Output = Result<T, JoinError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let waker = cx.waker().clone(); // foreign code: not under the lock
         let mut state = self.slot.lock();
         if let Some(result) = state.result.take() {
             return Poll::Ready(result);
         }
-        let replaced = state.waiting.replace(cx.waker().clone());
+        let replaced = state.waiting.replace(waker);
         drop(state);
         drop(replaced);
         Poll::Pending
@@ -196,8 +197,9 @@ impl<T> Sender<T> {
     }
 
     fn is_stopped(&self, watcher: &Waker) -> bool {
+        let watcher = watcher.clone(); // foreign code: not under the lock
         let mut state = self.slot.lock();
-        let replaced = state.watcher.replace(watcher.clone());
+        let replaced = state.watcher.replace(watcher);
         let stopped = state.stopped;
         drop(state);
         drop(replaced);

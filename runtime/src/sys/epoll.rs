@@ -118,10 +118,8 @@ impl Poller {
         /// Set once the kernel has said that it does not know the call.
         static TOO_OLD: AtomicBool = AtomicBool::new(false);
         if !TOO_OLD.load(Ordering::Relaxed) {
-            let time = libc::timespec {
-                tv_sec: limit.as_secs().try_into().unwrap_or(libc::time_t::MAX),
-                tv_nsec: limit.subsec_nanos().into(),
-            };
+            let seconds = limit.as_secs().try_into().unwrap_or(i64::MAX);
+            let time = KernelTime { seconds, nanos: limit.subsec_nanos().into() };
             // SAFETY: list as above; `time` lives through the call; a null signal mask leaves the mask alone.
             let count = unsafe {
                 libc::syscall(
@@ -134,7 +132,9 @@ impl Poller {
                     0usize,
                 )
             };
-            if count >= 0 || io::Error::last_os_error().raw_os_error() != Some(libc::ENOSYS) {
+            // Some sandboxes say EPERM to what they do not know.
+            let error = io::Error::last_os_error().raw_os_error();
+            if count >= 0 || !matches!(error, Some(libc::ENOSYS | libc::EPERM)) {
                 return count as i32;
             }
             TOO_OLD.store(true, Ordering::Relaxed);
@@ -157,6 +157,13 @@ impl AsFd for Poller {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.epoll.as_fd()
     }
+}
+
+/// The kernel's timespec for this call: 64 bits wide on every architecture, unlike libc's.
+#[repr(C)]
+struct KernelTime {
+    seconds: i64,
+    nanos: i64,
 }
 
 /// What one wait reported.

@@ -50,7 +50,12 @@ impl Poller {
     }
 
     /// Asks again for the directions given, if the kernel forgets after each report.
-    pub(crate) fn rearm(&self, fd: RawFd, token: u64, read: bool, write: bool) -> io::Result<()> {
+    pub(crate) fn rearm(
+        &self,
+        fd: RawFd,
+        token: u64,
+        wanted: impl FnOnce() -> (bool, bool),
+    ) -> io::Result<()> {
         if self.poller.supports_edge() {
             return Ok(());
         }

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, RawWaker, RawWakerVTable, Wake, Waker};
 use std::time::Duration;
 
 use runtime::{Instrument, TaskId, Wait};
@@ -160,6 +160,26 @@ pub(crate) fn dying_waker(action: impl FnOnce() + 'static) -> Waker {
         }
     }
     Waker::from(Arc::new(Dying(keep_action(action))))
+}
+
+/// A waker whose every clone and drop calls `act`: the most meddlesome code that a waker can be.
+pub(crate) fn meddling_waker(act: &'static (dyn Fn() + Sync)) -> Waker {
+    type Act = &'static (dyn Fn() + Sync);
+    const TABLE: RawWakerVTable = RawWakerVTable::new(clone, |_| (), |_| (), drop_it);
+    fn act_of(data: *const ()) -> Act {
+        // SAFETY: `data` is the leaked box made below, which lives for ever and is only read.
+        unsafe { *data.cast::<Act>() }
+    }
+    fn clone(data: *const ()) -> RawWaker {
+        act_of(data)();
+        RawWaker::new(data, &TABLE)
+    }
+    fn drop_it(data: *const ()) {
+        act_of(data)();
+    }
+    let data: &'static Act = Box::leak(Box::new(act));
+    // SAFETY: the functions of the table are safe on any thread: they read what lives for ever, and `act` is `Sync`.
+    unsafe { Waker::new((&raw const *data).cast(), &TABLE) }
 }
 
 /// One poll with this waker.

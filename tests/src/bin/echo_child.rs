@@ -2,7 +2,7 @@
 //!
 //! A program of its own, and not a test started again, because a test has a second thread beside it: with that, the C
 //! library's `recv` and `send` have more to do, and the count would be theirs. It accepts as many connections as its
-//! argument says, echoes until all of them have ended, and ends.
+//! argument says, echoes until all of them have ended, and ends; at the latest by its alarm, if its test has failed.
 //!
 //! What it does not do: survive errors. One that it does not expect ends it, and so fails the test.
 //!
@@ -16,6 +16,9 @@ use runtime::{block_on, spawn};
 fn main() -> io::Result<()> {
     let connections = std::env::args().nth(1).and_then(|count| count.parse().ok());
     let connections = connections.ok_or_else(|| io::Error::other("how many connections?"))?;
+    // Not a timer of the runtime's: that the clock is not read is one of the counts.
+    // SAFETY: it takes a number and touches no memory. The signal ends a process that does not handle it.
+    unsafe { libc::alarm(60) };
     block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         println!("{}", listener.local_addr()?);
