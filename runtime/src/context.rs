@@ -106,10 +106,24 @@ pub fn parked(wait: &Wait<'_>) {
 #[inline(always)]
 pub(crate) fn spend_operation() -> bool {
     let left = OPERATIONS.get();
-    // Whoever is told that there is none left ends its poll, so the next one finds a full allowance, even if it is some
-    // other executor's, which refills none.
-    OPERATIONS.set(if left == 0 { OPERATIONS_PER_POLL } else { left - 1 });
-    left != 0
+    if left == 0 {
+        // Whoever is told so ends its poll; the next one finds a full allowance, even under an executor that refills none.
+        look_outside();
+        return false;
+    }
+    OPERATIONS.set(left - 1);
+    true
+}
+
+/// The poll that runs has had its share: after the tasks that are ready with it, events and time come first.
+pub(crate) fn look_outside() {
+    OPERATIONS.set(OPERATIONS_PER_POLL + 1);
+}
+
+/// Whether the poll that has just ended has had its share.
+#[inline(always)]
+pub(crate) fn is_exhausted() -> bool {
+    OPERATIONS.get() > OPERATIONS_PER_POLL
 }
 
 /// A new poll, a new allowance.

@@ -93,6 +93,7 @@ impl Future for Sleep {
             if was_waiting || std::mem::replace(&mut self.yielded, true) {
                 return Poll::Ready(());
             }
+            context::look_outside();
             cx.waker().wake_by_ref();
         }
         if context::is_watched() {

@@ -362,6 +362,21 @@ mod tests {
     }
 
     #[test]
+    fn a_chunk_is_never_cut_by_want_of_room() {
+        let mut requests = Requests::new(LINE);
+        let mut pushed = 0;
+        while requests.room() > 0 {
+            assert!(requests.room() > LONGEST_CHUNK, "room for half a chunk");
+            requests.push(b"18446744073709551615");
+            pushed += 1;
+        }
+        for _ in 0..pushed {
+            assert_eq!(requests.next(), Some(Ok(u64::MAX)));
+        }
+        assert_eq!(requests.next(), None);
+    }
+
+    #[test]
     fn nothing_is_held_when_nothing_is_pending() {
         let mut requests = Requests::new(LINE);
         requests.push("1\n".repeat(1000).as_bytes());

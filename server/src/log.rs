@@ -15,14 +15,14 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{
-    Receiver, Sender, SyncSender, TryRecvError, TrySendError, channel, sync_channel,
-};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// How many lines may wait.
 const LINES: usize = 1024;
+/// About how many bytes are written in one go.
+const AT_A_TIME: usize = 64 * 1024;
 /// How long the end of the program waits for lines to be written.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
@@ -91,18 +91,16 @@ fn write_out(lines: &Receiver<Entry>, dropped: &AtomicU64, mut out: impl Write) 
     let mut text = String::new();
     let mut ended = Vec::new();
     while let Ok(first) = lines.recv() {
-        let mut next = Ok(first);
-        // At most a queue's worth, so that the text is bounded too.
-        for _ in 0..LINES {
-            match next {
-                Ok(Entry::Line(line)) => {
+        let mut next = Some(first);
+        while let Some(entry) = next {
+            match entry {
+                Entry::Line(line) => {
                     text.push_str(&line);
                     text.push('\n');
                 }
-                Ok(Entry::End(written)) => ended.push(written),
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+                Entry::End(written) => ended.push(written),
             }
-            next = lines.try_recv();
+            next = if text.len() < AT_A_TIME { lines.try_recv().ok() } else { None };
         }
         let missing = dropped.swap(0, Ordering::Relaxed);
         if missing > 0 {

@@ -13,13 +13,16 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::pin::pin;
 use std::rc::Rc;
+use std::task::{Context, Waker};
 use std::thread;
 use std::time::Duration;
 
 use futures_lite::future::zip;
 use runtime::{AsyncSocket, Kind, spawn, timeout, yield_now};
 
-use crate::support::counters::{Counter, CountingWaker, poll_with, polled, until_async};
+use crate::support::counters::{
+    Counter, CountingWaker, acting_waker, poll_with, polled, until_async,
+};
 use crate::support::sockets::{async_pair, fill, fill_socket, net_tcp, pair, reset, tcp};
 use crate::support::{run, within};
 
@@ -531,7 +534,7 @@ fn two_tasks_that_poll_one_direction_by_turns_both_come_to_their_end() {
             .map(|_| {
                 let socket = Rc::clone(&socket);
                 spawn(async move {
-                    let poll = |cx: &mut std::task::Context<'_>| {
+                    let poll = |cx: &mut Context<'_>| {
                         socket.poll_read_with(cx, |mut io| io.read(&mut [0; 1]))
                     };
                     std::future::poll_fn(poll).await.unwrap()
@@ -621,18 +624,23 @@ fn a_duplicate_that_outlives_its_socket_disturbs_nobody() {
         let (socket, mut peer) = tcp();
         let duplicate = socket.get_ref().try_clone().unwrap();
         drop(socket);
-        let (stream, mut other_peer) = net_tcp();
+        let listener = net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (accepted, connected) =
+            zip(listener.accept(), net::TcpStream::connect(listener.local_addr().unwrap())).await;
+        let (stream, connected) = (accepted.unwrap().0, connected.unwrap());
         let other_duplicate = stream.as_fd().try_clone_to_owned().unwrap();
         drop(stream);
+        // Takes the place that has just become free.
         let (new, mut new_peer) = tcp();
-        let mut buffer = [0; 8];
-        let mut waiting = pin!(new.recv(&mut buffer));
-        assert!(futures_lite::future::poll_once(waiting.as_mut()).await.is_none());
+        let (counts, waker) = CountingWaker::new();
+        let mut waiting = Box::pin(new.read_with(|mut io| io.read(&mut [0; 8])));
+        assert!(poll_with(&mut waiting, &waker).is_pending());
         for _ in 0..10 {
             peer.write_all(b"x").unwrap();
-            other_peer.write_all(b"x").unwrap();
+            connected.write_all(b"x").await.unwrap();
             turns().await;
         }
+        assert_eq!(counts.wakes(), 0, "what comes for the old one is not for the new one");
         new_peer.write_all(b"abc").unwrap();
         assert_eq!(waiting.await.unwrap(), 3);
         // The duplicates are sockets like any other.
@@ -640,6 +648,42 @@ fn a_duplicate_that_outlives_its_socket_disturbs_nobody() {
         assert!(again.recv(&mut [0; 64]).await.unwrap() > 0);
         let again = AsyncSocket::new(TcpStream::from(other_duplicate)).unwrap();
         assert!(again.recv(&mut [0; 64]).await.unwrap() > 0);
+    });
+}
+
+#[test]
+fn a_report_in_the_same_batch_does_not_reach_who_took_the_place_meanwhile() {
+    run(async || {
+        // The first report's waker drops the socket of the second, and opens one that takes its place.
+        let (first, mut first_peer) = pair();
+        let (second, mut second_peer) = pair();
+        let slot = Rc::new(Cell::new(Some(second)));
+        let newcomer = Rc::new(Cell::new(None));
+        let (counts, counting) = CountingWaker::new();
+        let acting = {
+            let (slot, newcomer) = (Rc::clone(&slot), Rc::clone(&newcomer));
+            acting_waker(move || {
+                drop(slot.take());
+                let (new, peer) = pair();
+                let mut cx = Context::from_waker(&counting);
+                assert!(new.poll_read_with(&mut cx, |mut io| io.read(&mut [0])).is_pending());
+                newcomer.set(Some((new, peer)));
+            })
+        };
+        turns().await;
+        let read = |mut io: &UnixStream| io.read(&mut [0]);
+        let mut cx = Context::from_waker(&acting);
+        assert!(first.poll_read_with(&mut cx, read).is_pending());
+        let second = slot.take().unwrap();
+        assert!(second.poll_read_with(&mut Context::from_waker(Waker::noop()), read).is_pending());
+        slot.set(Some(second));
+        first_peer.write_all(b"x").unwrap();
+        second_peer.write_all(b"x").unwrap();
+        turns().await;
+        let (new, mut peer) = newcomer.take().expect("the first report has come");
+        assert_eq!(counts.wakes(), 0, "the second one is not for it");
+        peer.write_all(b"x").unwrap();
+        assert_eq!(new.recv(&mut [0; 8]).await.unwrap(), 1);
     });
 }
 

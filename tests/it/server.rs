@@ -78,10 +78,8 @@ fn nc_gets_all_its_answers_after_it_has_ended_its_side() {
             return eprintln!("nc is not installed: left out");
         }
         let server = Server::start(&["fib"]);
-        let output = nc(&server, "10\n12\n20\n");
-        assert_eq!(text(&output), "55\n144\n6765\n");
-        let output = nc(&server, "10");
-        assert_eq!(text(&output), "55\n");
+        within_the_grace(|| text(&nc(&server, "10\n12\n20\n")) == "55\n144\n6765\n");
+        within_the_grace(|| text(&nc(&server, "10")) == "55\n");
         let echo = Server::start(&["echo"]);
         let output = nc(&echo, "Hello\n");
         assert_eq!(text(&output), "Received: Hello\n");
@@ -258,17 +256,17 @@ fn with_half_close_an_end_of_stream_waits_for_the_answer() {
 }
 
 #[test]
-fn fast_answers_survive_an_end_of_stream_behind_a_slow_one_s_error() {
+fn what_is_pending_at_the_end_of_a_stream_is_answered() {
     deadline(90, || {
         let server = Server::start(&["fib"]);
-        let client = server.connect();
-        client.send("10\nx\n12");
-        client.end();
-        let rest = client.rest();
-        let lines: Vec<&str> = rest.lines().collect();
-        assert_eq!(lines.len(), 3, "{rest}");
-        assert_eq!((lines[0], lines[2]), ("55", "144"));
-        assert!(lines[1].starts_with("error: "));
+        within_the_grace(|| {
+            let client = server.connect();
+            client.send("10\nx\n12");
+            client.end();
+            let rest = client.rest();
+            let lines: Vec<&str> = rest.lines().collect();
+            matches!(lines[..], ["55", error, "144"] if error.starts_with("error: "))
+        });
     });
 }
 
@@ -334,11 +332,8 @@ fn a_client_that_never_reads_costs_a_bounded_buffer_and_is_closed() {
             let client = server.connect();
             let chunk = "x\n".repeat(1 << 15);
             // It ends with an error, since the server closes: all buffers between are full by then.
-            let error = loop {
-                if let Err(error) = client.stream().write_all(chunk.as_bytes()) {
-                    break error;
-                }
-            };
+            let mut sends = (0..4096).map(|_| client.stream().write_all(chunk.as_bytes()));
+            let error = sends.find_map(Result::err).expect("what nobody reads goes nowhere");
             assert_ne!(error.kind(), io::ErrorKind::WouldBlock, "it is not closed");
             server.log_line("Ending ");
             if let Some((before, now)) = memory.zip(server.memory()) {
@@ -536,19 +531,23 @@ fn a_stopped_terminal_never_stops_the_loop() {
             let mut client = Client::connect(address);
             client.ask("10\n", "55");
         }
-        signal(&child.0, "TERM");
-        let reading = thread::spawn(move || {
-            let mut rest = String::new();
-            terminal.read_to_string(&mut rest).map(|_| rest)
-        });
+        let (mut written, mut missing) = (0, 0);
+        let mut take_in = |line: String| match line.split_once(" lines left out") {
+            Some((count, _)) => missing += count.trim_matches('(').parse::<usize>().unwrap(),
+            None => written += 1,
+        };
+        let mut lines = terminal.lines().map(Result::unwrap);
+        // When it says that something is missing, it has caught up.
+        while let Some(line) = lines.next() {
+            let caught_up = line.contains("left out");
+            take_in(line);
+            if caught_up {
+                signal(&child.0, "TERM");
+                break;
+            }
+        }
+        lines.for_each(&mut take_in);
         assert_eq!(child.0.wait().unwrap().code(), Some(0));
-        let rest = reading.join().unwrap().unwrap();
-        let missing: usize = rest
-            .lines()
-            .filter(|line| line.contains("left out"))
-            .map(|line| line.trim_matches('(').split(' ').next().unwrap().parse::<usize>().unwrap())
-            .sum();
-        let written = rest.lines().filter(|line| !line.contains("left out")).count();
         assert!(missing > 0, "{written} lines, and none left out");
         assert_eq!(written + missing, 8000 + 2, "each connection's two, and the last two");
     });
@@ -847,6 +846,13 @@ fn signal(child: &Child, name: &str) {
     let pid = child.id().to_string();
     let status = Command::new("kill").args(["-s", name, &pid]).status().unwrap();
     assert!(status.success(), "{status}");
+}
+
+/// For answers that a client behind an end of stream gets if they take 25 ms at most: on a busy machine one may take
+/// longer, but not all of twenty.
+#[track_caller]
+fn within_the_grace(mut is_answered: impl FnMut() -> bool) {
+    assert!((0..20).any(|_| is_answered()), "not once in twenty times");
 }
 
 /// Asks until there is an answer, or patience ends.

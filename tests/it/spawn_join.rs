@@ -363,6 +363,47 @@ fn a_runtime_takes_tasks_before_and_between_its_block_ons() {
 }
 
 #[test]
+fn those_who_were_ready_when_the_root_ended_run_in_the_next_block_on_in_their_order() {
+    within(10, || {
+        let rt = Runtime::new().unwrap();
+        let order = Rc::new(RefCell::new(Vec::new()));
+        let noting = |n| {
+            let order = Rc::clone(&order);
+            async move { order.borrow_mut().push(n) }
+        };
+        // The root stands before its tasks in the queue, and ends, or panics, when it is met there.
+        let mut polled = false;
+        rt.block_on(poll_fn(|cx| {
+            if std::mem::replace(&mut polled, true) {
+                return Poll::Ready(());
+            }
+            cx.waker().wake_by_ref();
+            (0..3).for_each(|n| drop(spawn(noting(n))));
+            Poll::Pending
+        }));
+        assert!(order.borrow().is_empty());
+        let mut polled = false;
+        let root = std::panic::AssertUnwindSafe(|| {
+            rt.block_on(poll_fn(|cx| -> Poll<()> {
+                if std::mem::replace(&mut polled, true) {
+                    std::panic::resume_unwind(Box::new("of the root"));
+                }
+                cx.waker().wake_by_ref();
+                (3..6).for_each(|n| drop(spawn(noting(n))));
+                Poll::Pending
+            }));
+        });
+        assert!(std::panic::catch_unwind(root).is_err());
+        rt.block_on(async {
+            drop(spawn(noting(6)));
+            yield_now().await;
+            yield_now().await;
+        });
+        assert_eq!(*order.borrow(), [0, 1, 2, 3, 4, 5, 6]);
+    });
+}
+
+#[test]
 fn an_instrument_is_told_of_each_task() {
     within(10, || {
         let watcher = Rc::new(Watcher::default());

@@ -123,10 +123,7 @@ impl<T> Drop for JoinHandle<T> {
 
 impl<T> fmt::Debug for JoinHandle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JoinHandle")
-            .field("task", &self.id().0)
-            .field("finished", &self.is_finished())
-            .finish()
+        f.debug_struct("JoinHandle").field("task", &self.id()).finish_non_exhaustive()
     }
 }
 
