@@ -6,12 +6,13 @@
 //! Comes from: main.rs. Goes to: run_queue.rs, sys of the runtime.
 
 use std::future::poll_fn;
+use std::ptr::null_mut;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::task::{Poll, Waker};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use runtime::{Runtime, sleep, spawn, yield_now};
 
@@ -307,6 +308,47 @@ fn an_instrument_tells_wakes_from_abroad_from_those_at_home() {
         rt.block_on(yield_now());
         assert_eq!(watcher.woken_from_abroad.get(), 1);
         assert!(watcher.woken.get() >= 1);
+    });
+}
+
+#[test]
+fn a_wait_that_a_signal_interrupts_is_only_a_wait_more() {
+    extern "C" fn nothing(_: libc::c_int) {}
+    in_child_process(|| {
+        // SAFETY: all zero is an action with no flags and an empty mask; without SA_RESTART the wait is interrupted.
+        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+        action.sa_sigaction = nothing as extern "C" fn(libc::c_int) as usize;
+        // SAFETY: `action` lives through the call, and its handler does nothing.
+        let result = unsafe { libc::sigaction(libc::SIGUSR1, &raw const action, null_mut()) };
+        assert_eq!(result, 0);
+        // SAFETY: asks for a number.
+        let home = unsafe { libc::pthread_self() };
+        let stop = Counter::new();
+        let stopped = stop.clone();
+        let pest = thread::spawn(move || {
+            let mut sent = 0;
+            while stopped.get() == 0 {
+                // SAFETY: that thread lives until it has joined this one.
+                unsafe { libc::pthread_kill(home, libc::SIGUSR1) };
+                sent += 1;
+                thread::sleep(Duration::from_micros(50));
+            }
+            sent
+        });
+        runtime::block_on(async {
+            let (socket, peer) = crate::support::sockets::async_pair();
+            let reader = spawn(async move { socket.recv(&mut [0; 8]).await.unwrap() });
+            for _ in 0..50 {
+                let start = Instant::now();
+                sleep(Duration::from_millis(2)).await;
+                assert!(start.elapsed() >= Duration::from_millis(2));
+                give_waker(|waker| drop(thread::spawn(move || waker.wake()))).await;
+            }
+            peer.send(b"abc").await.unwrap();
+            assert_eq!(reader.await.unwrap(), 3);
+        });
+        stop.up();
+        assert!(pest.join().unwrap() > 100);
     });
 }
 

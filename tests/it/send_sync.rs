@@ -3,13 +3,15 @@
 //! Yes is asserted by a bound, no by an ambiguity: a trait is implemented for all types and once more for those that are
 //! `Send`, so naming it compiles only for a type that is not.
 //!
+//! That `timeout`'s future is not `Unpin` is not asserted: nobody can rely on a lack.
+//!
 //! Comes from: main.rs. Goes to: the compiler; nothing here runs but [`the_table_holds`], which says that it compiled.
 
 use std::rc::Rc;
 
 use runtime::{
     AsyncSocket, CancelToken, Cancelled, Elapsed, Gone, Handle, Interval, JoinError, JoinHandle,
-    PanicPolicy, RemoteHandle, Runtime, Sleep, TaskId, Unblock, UnblockError, timeout,
+    PanicPolicy, RemoteHandle, Runtime, Signals, Sleep, TaskId, Unblock, UnblockError, timeout,
 };
 
 /// A type that is neither.
@@ -48,9 +50,9 @@ always!(Send & Sync & Unpin: Unblock<u8>, Unblock<Moved>);
 never!(Send: Unblock<Bound>);
 never!(Sync: Unblock<Bound>);
 always!(Send & Sync & Unpin: JoinError, Elapsed, Gone, UnblockError);
-never!(Send: Runtime, JoinHandle<u8>, AsyncSocket<std::net::TcpStream>);
-never!(Sync: Runtime, JoinHandle<u8>, AsyncSocket<std::net::TcpStream>);
-always!(Unpin: Runtime, JoinHandle<u8>, AsyncSocket<std::net::TcpStream>);
+never!(Send: Runtime, JoinHandle<u8>, AsyncSocket<std::net::TcpStream>, Signals);
+never!(Sync: Runtime, JoinHandle<u8>, AsyncSocket<std::net::TcpStream>, Signals);
+always!(Unpin: Runtime, JoinHandle<u8>, AsyncSocket<std::net::TcpStream>, Signals);
 never!(Send: net::TcpStream, net::TcpListener, net::OwnedReadHalf, net::OwnedWriteHalf);
 always!(Unpin: net::TcpStream, net::TcpListener, net::OwnedReadHalf, net::OwnedWriteHalf);
 

@@ -538,7 +538,7 @@ fn a_stopped_terminal_never_stops_the_loop() {
         };
         let mut lines = terminal.lines().map(Result::unwrap);
         // When it says that something is missing, it has caught up.
-        while let Some(line) = lines.next() {
+        for line in lines.by_ref() {
             let caught_up = line.contains("left out");
             take_in(line);
             if caught_up {

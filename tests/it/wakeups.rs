@@ -49,7 +49,6 @@ fn a_wake_during_the_own_poll_polls_again() {
 }
 
 #[test]
-#[expect(clippy::waker_clone_wake, reason = "by value is what is tested")]
 fn the_root_future_can_wake_itself_by_reference_and_by_value() {
     within(10, || {
         let (root, polls) = polled(wakes_itself(3));
@@ -76,7 +75,6 @@ fn a_task_can_wake_the_root_by_reference_and_by_value() {
 }
 
 #[test]
-#[expect(clippy::waker_clone_wake, reason = "by value is what is tested")]
 fn many_wakes_before_a_poll_are_one_poll() {
     run(async || {
         let waker = Rc::new(RefCell::new(None));
