@@ -7,6 +7,7 @@
 //!
 //! Comes from: main.rs. Goes to: all of the runtime.
 
+use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::mpsc;
 use std::task::Waker;
@@ -130,6 +131,30 @@ fn waits_that_are_given_up_give_their_memory_back() {
             yield_now().await; // the loop meets the empty task
         }));
         assert!(grown <= 0, "{grown} bytes");
+    });
+}
+
+#[test]
+fn tasks_that_have_polled_a_socket_and_are_gone_are_not_kept_by_it() {
+    // By poll_*, which leaves a waker behind and no future whose drop could take it away.
+    in_child_process(|| {
+        let grown = runtime::block_on(async {
+            let (socket, _peer) = pair();
+            let socket = Rc::new(socket);
+            growth(async || {
+                for _ in 0..1000 {
+                    let socket = Rc::clone(&socket);
+                    let task = spawn(std::future::poll_fn(move |cx| {
+                        let read = |mut io: &UnixStream| std::io::Read::read(&mut io, &mut [0; 8]);
+                        assert!(socket.poll_read_with(cx, read).is_pending());
+                        std::task::Poll::Ready(())
+                    }));
+                    task.await.unwrap();
+                }
+            })
+            .await
+        });
+        assert!(grown < 10_000, "{grown} bytes for 1,000 tasks");
     });
 }
 
