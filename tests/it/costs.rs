@@ -31,10 +31,10 @@ use std::cell::{Cell, RefCell};
 use std::env;
 use std::fs::{self, File};
 use std::future::{pending, poll_fn};
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
@@ -441,7 +441,7 @@ fn an_idle_loop_does_not_wake_up() {
 // ---------------------------------------------------------------------------------------------- instructions
 
 #[test]
-fn an_echo_is_at_most_400_instructions_and_reads_no_clock() {
+fn an_echo_is_at_most_420_instructions_and_reads_no_clock() {
     const CONNECTIONS: usize = 20;
     if !is_installed("valgrind") {
         return skip("no valgrind");
@@ -460,8 +460,9 @@ fn an_echo_is_at_most_400_instructions_and_reads_no_clock() {
         return skip("instructions: a debug build");
     }
     figure("user instructions an echo, 20 connections", each);
-    // The aim is 200; tests/benches/README.md says where the rest goes.
-    assert!(each <= 400.0, "{each} user instructions an echo");
+    // 399.35 by rustc 1.95, about ten of them the counting of answers. The aim is 200; tests/benches/README.md says where
+    // the rest goes.
+    assert!(each <= 420.0, "{each} user instructions an echo");
 }
 
 /// Where there is an echo_child of a release build, for tests that are themselves of a debug build.
@@ -473,33 +474,19 @@ struct Simulated {
     clock_readings: u64,
 }
 
-/// Runs echo_child.rs under callgrind, with clients here that send `rounds` messages each.
+/// Runs echo_child.rs under callgrind, which leaves out what its clients do.
 fn simulated(connections: usize, rounds: usize) -> Simulated {
     within(60, move || {
         let counts = Scratch::new(&format!("callgrind-{rounds}"));
         let server = env::var(ECHO_CHILD).unwrap_or(env!("CARGO_BIN_EXE_echo_child").to_owned());
-        let mut child = Command::new("valgrind")
+        let status = Command::new("valgrind")
             .args(["--tool=callgrind", "--quiet"])
+            .args(["--toggle-collect=*clients_write*", "--toggle-collect=*clients_read*"])
+            .arg("--collect-atstart=yes")
             .arg(format!("--callgrind-out-file={}", counts.path.display()))
-            .args([server, connections.to_string()])
-            .stdout(Stdio::piped())
-            .spawn()
+            .args([server, connections.to_string(), rounds.to_string()])
+            .status()
             .expect("valgrind is installed");
-        let mut said = BufReader::new(child.stdout.take().expect("it is piped")).lines();
-        let address = said.next().expect("it says where it listens").expect("in plain text");
-        let mut clients: Vec<_> = (0..connections)
-            .map(|_| std::net::TcpStream::connect(&address).expect("it listens"))
-            .collect();
-        for _ in 0..rounds {
-            for client in &mut clients {
-                client.write_all(&MESSAGE).expect("the server is there");
-            }
-            for client in &mut clients {
-                client.read_exact(&mut [0; MESSAGE.len()]).expect("the server answers");
-            }
-        }
-        drop(clients);
-        let status = child.wait().expect("it is our child");
         assert!(status.success(), "the server under callgrind: {status}");
 
         let report = fs::read_to_string(&counts.path).expect("callgrind has written its file");
