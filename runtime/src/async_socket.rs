@@ -219,6 +219,7 @@ impl<T: AsFd> AsyncSocket<T> {
     pub fn try_recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = &self.registration.source.read;
         let result = socket::recv(self.registration.source.fd, buffer);
+        context::spend_bytes(*result.as_ref().unwrap_or(&0));
         match result {
             Ok(count) if count == buffer.len() || self.kind != Kind::Stream => {}
             Ok(0) => read.ended(),
@@ -236,6 +237,7 @@ impl<T: AsFd> AsyncSocket<T> {
     pub fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
         let write = &self.registration.source.write;
         let result = socket::send(self.registration.source.fd, bytes);
+        context::spend_bytes(*result.as_ref().unwrap_or(&0));
         match result {
             Ok(count) if count == bytes.len() || self.kind != Kind::Stream => {}
             Ok(_) => write.fell_short(),

@@ -37,6 +37,9 @@ thread_local! {
 /// has more to say can keep to itself: about a quarter of a millisecond of 64-byte reads and writes.
 const OPERATIONS_PER_POLL: u32 = 128;
 
+/// How many bytes cost as much as one operation.
+const BYTES_PER_OPERATION: usize = 1024;
+
 /// The current runtime's parts, given to `f`; `None` outside of any runtime, and during the thread's last breaths.
 #[inline]
 pub(crate) fn with<R>(f: impl FnOnce(&Context) -> R) -> Option<R> {
@@ -63,8 +66,7 @@ pub(crate) fn expect<R>(who: &str, f: impl FnOnce(&Context) -> R) -> R {
 pub(crate) fn enter(context: &Rc<Context>) -> Entered {
     let watched_before = WATCHED.replace(context.queue.is_watched());
     // A runtime that is itself kept in a thread-local may be dropped after this one is gone.
-    let before = CURRENT.try_with(|current| current.replace(Some(Rc::clone(context))));
-    let before = before.ok().flatten();
+    let before = CURRENT.try_with(|current| current.replace(Some(context.clone()))).ok().flatten();
     Entered { before, watched_before }
 }
 
@@ -113,6 +115,15 @@ pub(crate) fn spend_operation() -> bool {
     }
     OPERATIONS.set(left - 1);
     true
+}
+
+/// Takes off what an operation that has moved `bytes` costs beside its one: time goes with the bytes.
+#[inline(always)]
+pub(crate) fn spend_bytes(bytes: usize) {
+    if bytes >= BYTES_PER_OPERATION && !is_exhausted() {
+        let operations = (bytes / BYTES_PER_OPERATION) as u32;
+        OPERATIONS.set(OPERATIONS.get().saturating_sub(operations));
+    }
 }
 
 /// The poll that runs has had its share: after the tasks that are ready with it, events and time come first.

@@ -3,7 +3,7 @@
 //! Ten polite connections send 64 bytes, wait for the echo, and rest a millisecond; their latencies are taken alone, and
 //! with one more connection beside them that sends as fast as the socket takes and reads as fast as it gives. The server
 //! (`server echo --prefix ''`) has a core to itself; polite clients and the flood are processes of their own on the other,
-//! each in a session of its own.
+//! where the flood has what the polite ones leave (SCHED_IDLE): otherwise it is their own core that they would wait for.
 //!
 //! `cargo build --release -p server && cargo bench -p tests --bench flood [-- --rounds N --seconds S]`
 //!
@@ -51,7 +51,10 @@ fn compare(args: &Args) {
             let (mut server, addr) = start_server();
             let flood = (*case != "alone").then(|| {
                 let own = std::env::current_exe().expect("it runs");
-                Command::new(own).args(["flood", &addr]).spawn().expect("it starts again")
+                // Without rights to the core while a polite client wants it: what is measured is the server's part.
+                let mut flood = Command::new("chrt");
+                flood.args(["--idle", "0"]).arg(own).args(["flood", &addr]);
+                flood.spawn().expect("chrt is installed (util-linux)")
             });
             said.push(common::child::run(&["polite", &addr, "--seconds", &seconds]));
             if let Some(mut flood) = flood {

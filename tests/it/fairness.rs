@@ -1,7 +1,8 @@
 //! Does everybody get a turn?
 //!
 //! Tasks run in the order they became ready; a task that yields goes behind the others; whatever tasks do, the loop looks
-//! at descriptors, time and strangers after a bounded number of polls; and a poll makes at most 128 operations on sockets.
+//! at descriptors, time and strangers after a bounded number of polls; and a poll makes at most 128 operations on sockets, fewer
+//! if they move many bytes.
 //! All of it is counted, none of it measured in time.
 //!
 //! Comes from: main.rs. Goes to: executor.rs, context.rs of the runtime.
@@ -210,6 +211,31 @@ fn the_allowance_is_for_all_sockets_of_a_poll_together() {
                     for (socket, _) in &sockets {
                         socket.recv(&mut [0; 1]).await.unwrap();
                     }
+                }
+            });
+            let id = task.id();
+            task.await.unwrap();
+            assert_eq!(watcher.polls_of(id), 2);
+        });
+    });
+}
+
+#[test]
+fn bytes_count_too_a_kibibyte_as_an_operation() {
+    within(20, || {
+        let watcher = Rc::new(Watcher::default());
+        let rt = Runtime::builder().instrument(Rc::clone(&watcher) as _).build().unwrap();
+        rt.block_on(async {
+            let (socket, mut peer) = pair();
+            peer.write_all(&[7; 64 * 1024]).unwrap();
+            let task = spawn(async move {
+                let mut buffer = [0; 16 * 1024];
+                for _ in 0..4 {
+                    assert_eq!(socket.recv(&mut buffer).await.unwrap(), buffer.len());
+                }
+                // 68 of 128 are gone. Seven writes at 9 leave none; the eighth has to wait for a poll of its own.
+                for _ in 0..8 {
+                    assert_eq!(socket.send(&buffer[..8 * 1024]).await.unwrap(), 8 * 1024);
                 }
             });
             let id = task.id();
