@@ -7,9 +7,12 @@
 //! How often is the clock read? Once a turn after the wait, to move the wheel on, and once before a wait that may sleep,
 //! to know how long; both only while there are timers. A server without timeouts never asks.
 //!
+//! A program may bring a time of its own ([`Time`]); a test does (outer/testing/), and an hour's wait takes no time.
+//!
 //! Comes from: timer.rs (Sleep), executor.rs (`until_next`, `fire`). Goes to: wheel.rs; wakers.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -32,20 +35,44 @@ pub(crate) struct Clock {
     wheel: RefCell<Wheel<Waker>>,
     /// Whether the wheel holds anything: asked every turn, so not through the wheel.
     empty: Cell<bool>,
+    /// A tick is 2 to the power of this, in nanoseconds.
+    shift: u32,
+    /// What to ask instead of the system.
+    pub(crate) time: Option<Rc<dyn Time>>,
 }
 
-/// 2^16 ns.
+/// 2^16 ns. Where time is brought along, a tick is a nanosecond: there it is exact, and nobody sleeps.
 const TICK_SHIFT: u32 = 16;
 
+/// A time that is not the system's, brought along by [`Builder::time`](crate::Builder::time).
+pub trait Time {
+    /// What time it is. It never goes back, and before the runtime is made it does not matter.
+    fn now(&self) -> Instant;
+    /// No task is ready. How long may the loop sleep in the kernel, if its next timer is due in `next`? `None`: until
+    /// something happens.
+    fn may_sleep(&self, next: Option<Duration>) -> Option<Duration>;
+    /// The sleep has brought nothing: no task is ready, no letter has come. The next timer is due in `next`.
+    fn idle(&self, next: Duration);
+    /// Somebody has begun something on another thread that will end in a letter to this runtime; what is given lives until then.
+    fn hold(&self) -> Box<dyn Send>;
+}
+
 impl Clock {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(time: Option<Rc<dyn Time>>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Clock {
             number: NEXT.fetch_add(1, Ordering::Relaxed),
-            start: Instant::now(),
+            start: time.as_ref().map_or_else(Instant::now, |time| time.now()),
             wheel: RefCell::new(Wheel::new()),
             empty: Cell::new(true),
+            shift: if time.is_some() { 0 } else { TICK_SHIFT },
+            time,
         }
+    }
+
+    /// What time it is, for everything on this runtime.
+    pub(crate) fn now(&self) -> Instant {
+        self.time.as_ref().map_or_else(Instant::now, |time| time.now())
     }
 
     /// One poll of a `Sleep`: `None` if its time has come, else where it now lies.
@@ -91,8 +118,8 @@ impl Clock {
             return None;
         };
         let due =
-            self.start.checked_add(Duration::from_nanos(tick.saturating_mul(1 << TICK_SHIFT)));
-        due.map(|due| due.saturating_duration_since(Instant::now()))
+            self.start.checked_add(Duration::from_nanos(tick.saturating_mul(1 << self.shift)));
+        due.map(|due| due.saturating_duration_since(self.now()))
     }
 
     /// Reads the clock and wakes all whose time has come.
@@ -100,7 +127,7 @@ impl Clock {
         if self.empty.get() {
             return;
         }
-        let now = self.nanos(Instant::now()) >> TICK_SHIFT;
+        let now = self.nanos(self.now()) >> self.shift;
         self.wheel.borrow_mut().advance(now);
         // One at a time, with no borrow held: a waker is foreign code.
         while let Some(waker) = self.pop_due() {
@@ -122,7 +149,7 @@ impl Clock {
 
     /// The first tick that does not begin before `deadline`.
     fn tick_after(&self, deadline: Instant) -> u64 {
-        self.nanos(deadline).div_ceil(1 << TICK_SHIFT)
+        self.nanos(deadline).div_ceil(1 << self.shift)
     }
 
     /// Nanoseconds since the runtime was made; 584 years fit.

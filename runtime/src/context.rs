@@ -12,8 +12,9 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Time};
 use crate::instrument::Wait;
 use crate::reactor::Reactor;
 use crate::run_queue::{Home, RunQueue};
@@ -30,6 +31,7 @@ pub(crate) struct Context {
 thread_local! {
     static CURRENT: RefCell<Option<Rc<Context>>> = const { RefCell::new(None) };
     static WATCHED: Cell<bool> = const { Cell::new(false) };
+    static OWN_TIME: Cell<bool> = const { Cell::new(false) };
     static OPERATIONS: Cell<u32> = const { Cell::new(OPERATIONS_PER_POLL) };
 }
 
@@ -65,9 +67,10 @@ pub(crate) fn expect<R>(who: &str, f: impl FnOnce(&Context) -> R) -> R {
 /// Makes `context` the current one until the guard is dropped.
 pub(crate) fn enter(context: &Rc<Context>) -> Entered {
     let watched_before = WATCHED.replace(context.queue.is_watched());
+    let own_time_before = OWN_TIME.replace(context.clock.time.is_some());
     // A runtime that is itself kept in a thread-local may be dropped after this one is gone.
     let before = CURRENT.try_with(|current| current.replace(Some(context.clone()))).ok().flatten();
-    Entered { before, watched_before }
+    Entered { before, watched_before, own_time_before }
 }
 
 /// Whether some runtime is running on this thread.
@@ -78,12 +81,14 @@ pub(crate) fn is_entered() -> bool {
 pub(crate) struct Entered {
     before: Option<Rc<Context>>,
     watched_before: bool,
+    own_time_before: bool,
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
         let ours = CURRENT.try_with(|current| current.replace(self.before.take()));
         WATCHED.set(self.watched_before);
+        OWN_TIME.set(self.own_time_before);
         drop(ours); // outside the borrow
     }
 }
@@ -92,6 +97,26 @@ impl Drop for Entered {
 #[inline(always)]
 pub(crate) fn is_watched() -> bool {
     WATCHED.get()
+}
+
+/// What time it is: the clock's of the runtime that this code runs in, which may have one of its own
+/// ([`Builder::time`](crate::Builder::time)); outside of any, the system's.
+pub fn now() -> Instant {
+    with_own_time(|time| time.now()).unwrap_or_else(Instant::now)
+}
+
+/// For work on another thread that will wake a task of this runtime: keeps a test's clock from jumping over it, as long as
+/// the value given lives. Jobs of [`unblock`](crate::unblock) do it by themselves. `None` where time is the system's.
+pub fn hold_time() -> Option<Box<dyn Send>> {
+    with_own_time(|time| time.hold())
+}
+
+#[inline]
+fn with_own_time<R>(f: impl FnOnce(&dyn Time) -> R) -> Option<R> {
+    if !OWN_TIME.get() {
+        return None;
+    }
+    with(|context| context.clock.time.clone())?.map(|time| f(&*time))
 }
 
 /// Tells the instrument, if there is one, what the task that is being polled waits for. For leaf futures: those of this

@@ -41,7 +41,7 @@ use std::time::Duration;
 
 use futures_task::ArcWake;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Time};
 use crate::context::{self, Context};
 use crate::instrument::{Instrument, TaskId};
 use crate::panics::{self, PanicPolicy};
@@ -125,7 +125,11 @@ pub struct Runtime {
     /// What `run_batch` and `read_mail` empty, kept for their memory.
     batch: Cell<Vec<Ready>>,
     mail: Cell<Vec<Letter>>,
+    order: Option<Pick>,
 }
+
+/// Chooses one of so many.
+type Pick = Box<dyn Fn(usize) -> usize>;
 
 impl Runtime {
     /// A runtime with the usual settings.
@@ -138,7 +142,7 @@ impl Runtime {
 
     /// A runtime with settings of its own.
     pub fn builder() -> Builder {
-        Builder { panic_policy: PanicPolicy::default(), instrument: None }
+        Builder::default()
     }
 
     /// Runs `future`, and the runtime's tasks beside it, until `future` has ended.
@@ -233,6 +237,9 @@ impl Runtime {
         let limit = self.may_sleep(limit);
         self.wait(limit)?;
         self.dispatch();
+        if let Some(time) = &self.context.clock.time {
+            self.let_jump(&**time);
+        }
         self.context.clock.fire();
         self.read_mail();
         Ok(ControlFlow::Continue(()))
@@ -245,6 +252,11 @@ impl Runtime {
         while polls < POLLS_PER_TURN && !queue.is_empty() {
             let mut batch = queue.take_batch(self.batch.take());
             polls += batch.len();
+            if let Some(pick) = &self.order {
+                (1..batch.len())
+                    .rev()
+                    .for_each(|last| batch.swap(last, pick(last + 1) % (last + 1)));
+            }
             let mut rest = Rest { queue, ready: batch.drain(..) };
             for ready in rest.ready.by_ref() {
                 context::refill_operations();
@@ -299,7 +311,9 @@ impl Runtime {
         if at_once || !self.context.home.inbox().fall_asleep() {
             return Some(Duration::ZERO);
         }
-        match (limit, self.context.clock.until_next()) {
+        let next = self.context.clock.until_next();
+        let next = self.context.clock.time.as_ref().map_or(next, |time| time.may_sleep(next));
+        match (limit, next) {
             (Some(limit), Some(next)) => Some(limit.min(next)),
             (limit, next) => limit.or(next),
         }
@@ -315,6 +329,17 @@ impl Runtime {
     fn dispatch(&self) {
         let count = self.context.reactor.dispatch();
         self.queue().tell(|instrument| instrument.wait_ended(count));
+    }
+
+    /// A time of the program's own may move on by itself when nothing else moves.
+    #[cold]
+    fn let_jump(&self, time: &dyn Time) {
+        if self.queue().is_empty()
+            && !self.context.home.inbox().has_mail()
+            && let Some(next) = self.context.clock.until_next()
+        {
+            time.idle(next);
+        }
     }
 
     /// Does what strangers have asked for.
@@ -419,9 +444,12 @@ impl fmt::Debug for Runtime {
 
 /// The settings of a runtime.
 #[must_use = "a Builder makes a runtime when `build` is called"]
+#[derive(Default)]
 pub struct Builder {
     panic_policy: PanicPolicy,
     instrument: Option<Rc<dyn Instrument>>,
+    time: Option<Rc<dyn Time>>,
+    order: Option<Pick>,
 }
 
 impl Builder {
@@ -437,6 +465,19 @@ impl Builder {
         self
     }
 
+    /// What to ask for the time, and when to sleep, instead of the system; for tests, see [`testing`](crate::testing).
+    pub fn time(mut self, time: Rc<dyn Time>) -> Self {
+        self.time = Some(time);
+        self
+    }
+
+    /// Has each round of ready tasks polled in the order that `pick` chooses, instead of first come, first served: it is
+    /// given how many are left and answers which of them is next (modulo that number). For tests, see [`testing`](crate::testing).
+    pub fn order(mut self, pick: impl Fn(usize) -> usize + 'static) -> Self {
+        self.order = Some(Box::new(pick));
+        self
+    }
+
     /// Makes the runtime.
     ///
     /// # Errors
@@ -448,10 +489,11 @@ impl Builder {
             queue: RunQueue::new(Arc::clone(&home), self.instrument, self.panic_policy),
             home,
             reactor: Reactor::new(poller),
-            clock: Clock::new(),
+            clock: Clock::new(self.time),
             spawned: Cell::new(0),
         };
-        Ok(Runtime { context: Rc::new(context), batch: Cell::default(), mail: Cell::default() })
+        let (batch, mail) = (Cell::default(), Cell::default());
+        Ok(Runtime { context: Rc::new(context), batch, mail, order: self.order })
     }
 }
 

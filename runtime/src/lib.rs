@@ -63,7 +63,8 @@ mod executor;
 mod outer;
 
 pub use async_socket::{AsyncSocket, Kind};
-pub use context::parked;
+pub use clock::Time;
+pub use context::{hold_time, now, parked};
 pub use executor::{Builder, Gone, Handle, Runtime, block_on, spawn, spawn_named};
 pub use instrument::{Instrument, Reason, TaskId, Wait};
 pub use outer::accept::Accept;
@@ -73,6 +74,7 @@ pub use outer::lent::LENT_BUFFER;
 pub use outer::pool::{Job, PoolStats, Unblock, UnblockError, pool_stats, unblock, unblock_with};
 pub use outer::remote::RemoteHandle;
 pub use outer::signals::{Signal, Signals, ctrl_c, signals};
+pub use outer::testing;
 pub use outer::timeout::{Elapsed, timeout, timeout_at};
 pub use outer::workers::{Workers, workers};
 pub use outer::yield_now::yield_now;

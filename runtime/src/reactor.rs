@@ -84,8 +84,12 @@ pub(crate) struct Direction<const SIDE: bool> {
 pub(crate) type Ticket = u32;
 
 /// The ticket of all `poll_*` callers, who have no future to keep one in. They are told apart by their wakers, and one that
-/// goes away is forgotten at the next report.
+/// goes away is forgotten at the next report, or in a crowd.
 pub(crate) const POLLER: Ticket = 1;
+
+/// With so many of them on a list, one more has the oldest woken for nothing. If that one is alive it comes back; if it has
+/// ended long ago, this is where its memory is given back.
+const CROWD: usize = 64;
 
 /// The two directions. Known when the code is compiled, so that no operation has to ask which it is.
 pub(crate) const READ: bool = false;
@@ -331,7 +335,16 @@ impl<const SIDE: bool> Direction<SIDE> {
                 drop(others);
                 panics::forget(replaced);
             }
-            None => others.push((ticket, waker)),
+            None => {
+                let is_poller = |(other, _): &(Ticket, Waker)| *other == POLLER;
+                let crowd = others.iter().filter(|other| is_poller(other)).count() >= CROWD;
+                let oldest = if crowd { others.iter().position(is_poller) } else { None };
+                let oldest = oldest.map(|at| others.remove(at).1);
+                others.push((ticket, waker));
+                drop(others);
+                oldest.iter().for_each(panics::wake);
+                panics::forget(oldest);
+            }
         }
         self.set(OTHERS);
     }

@@ -321,6 +321,11 @@ impl<T> Inbox<T> {
         }
     }
 
+    /// Whether there is mail, for the owner.
+    pub(crate) fn has_mail(&self) -> bool {
+        self.word.load(Ordering::Acquire) & MAIL != 0
+    }
+
     /// No more letters: whoever posts from now on is told so. Returns those not read.
     pub(crate) fn close(&self) -> Vec<T> {
         lock(&self.letters).take().unwrap_or_default()

@@ -36,7 +36,7 @@ use crate::instrument::{Reason, Wait};
 /// assert!(start.elapsed() >= Duration::from_millis(5));
 /// ```
 pub fn sleep(duration: Duration) -> Sleep {
-    Sleep::until(Instant::now().checked_add(duration))
+    Sleep::until(context::now().checked_add(duration))
 }
 
 /// Ends at `deadline`; at the loop's next turn if that has passed. Otherwise as [`sleep`].

@@ -63,6 +63,7 @@ mod signals;
 mod sockets;
 mod spawn_join;
 mod tcp;
+mod test_clock;
 mod tidy;
 mod timers;
 mod turn;

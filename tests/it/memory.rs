@@ -154,7 +154,8 @@ fn tasks_that_have_polled_a_socket_and_are_gone_are_not_kept_by_it() {
             })
             .await
         });
-        assert!(grown < 10_000, "{grown} bytes for 1,000 tasks");
+        // At most 64 are kept; they weigh about 300 bytes each.
+        assert!(grown < 25_000, "{grown} bytes for 1,000 tasks");
     });
 }
 

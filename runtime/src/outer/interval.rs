@@ -9,7 +9,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{Sleep, sleep, sleep_until};
+use crate::{Sleep, now, sleep, sleep_until};
 
 /// Ticks every `period`, the first time one period from now. Deadlines are counted from the start, so the rhythm does
 /// not drift, however late a tick is taken.
@@ -67,12 +67,12 @@ impl Interval {
     pub async fn tick(&mut self) -> Instant {
         (&mut self.sleep).await;
         // Beyond the clock's range it is never ready, so there is a deadline here.
-        let due = self.sleep.deadline().unwrap_or_else(Instant::now);
+        let due = self.sleep.deadline().unwrap_or_else(now);
         let next = match self.missed {
             MissedTicks::Burst => due.checked_add(self.period),
-            MissedTicks::Delay => Instant::now().max(due).checked_add(self.period),
+            MissedTicks::Delay => now().max(due).checked_add(self.period),
             MissedTicks::Skip => {
-                let late = Instant::now().saturating_duration_since(due);
+                let late = now().saturating_duration_since(due);
                 let into_period = late.as_nanos() % self.period.as_nanos();
                 let next = Duration::new(
                     (into_period / NANOS_PER_SECOND) as u64,

@@ -12,6 +12,7 @@ pub(crate) mod lent;
 pub(crate) mod pool;
 pub(crate) mod remote;
 pub(crate) mod signals;
+pub mod testing;
 pub(crate) mod timeout;
 pub(crate) mod workers;
 pub(crate) mod yield_now;

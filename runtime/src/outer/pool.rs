@@ -324,15 +324,19 @@ impl Pool {
     {
         let slot = Arc::new(Slot::new());
         let back = Arc::clone(&slot);
-        let run = move |go: io::Result<()>| match go {
-            Ok(()) if back.is_gone() => {}
-            Ok(()) => {
-                let result = catch_unwind(AssertUnwindSafe(|| job(&back.job)));
-                self.panicked.fetch_add(result.is_err().into(), Ordering::Relaxed);
-                self.finished.fetch_add(1, Ordering::Relaxed);
-                back.finish(Ok(result));
+        let hold = crate::hold_time();
+        let run = move |go: io::Result<()>| {
+            let _until_the_end = hold;
+            match go {
+                Ok(()) if back.is_gone() => {}
+                Ok(()) => {
+                    let result = catch_unwind(AssertUnwindSafe(|| job(&back.job)));
+                    self.panicked.fetch_add(result.is_err().into(), Ordering::Relaxed);
+                    self.finished.fetch_add(1, Ordering::Relaxed);
+                    back.finish(Ok(result));
+                }
+                Err(error) => back.finish(Err(UnblockError::NoThread(error))),
             }
-            Err(error) => back.finish(Err(UnblockError::NoThread(error))),
         };
         match self.submit(Box::new(run)) {
             Ok(id) => Unblock { slot, queued: Some((self, id)) },
