@@ -71,7 +71,10 @@ pub use outer::accept::Accept;
 pub use outer::cancel_token::{CancelToken, Cancelled};
 pub use outer::interval::{Interval, MissedTicks, interval};
 pub use outer::lent::LENT_BUFFER;
-pub use outer::pool::{Job, PoolStats, Unblock, UnblockError, pool_stats, unblock, unblock_with};
+pub use outer::pool::{
+    Job, PoolInUse, PoolSettings, PoolStats, Unblock, UnblockError, pool_stats, unblock,
+    unblock_when_room, unblock_with,
+};
 pub use outer::remote::RemoteHandle;
 pub use outer::signals::{Signal, Signals, ctrl_c, signals};
 pub use outer::testing;

@@ -5,14 +5,14 @@
 //! - **The run queue**, for the home thread itself: the tasks that are ready, in the order they became so. No lock, no
 //!   atomic read-modify-write. A task in it is held by it: who puts a task in takes the task's own reference out of the
 //!   task (cell.rs), so that no reference is counted up or down on the way, and no task can stand in it twice.
-//! - **The inbox**, for strangers: a list under a lock, and one word that says whether there is mail and whether the
+//! - **The inbox**, for strangers: a list that takes no lock (sys/stack.rs says why), and one word that says whether there is mail and whether the
 //!   owner sleeps. Whoever puts the first letter in front of a sleeping owner rings the bell; nobody else does.
 //!
 //! # The handshake of sleep and mail (both halves are in this file; the models at its end run through them)
 //!
 //! ```text
 //!   the owner, about to sleep                    a stranger with a letter
-//!   1 fall_asleep: word 0 -> ASLEEP, or          1 post: put the letter into the list, under its lock
+//!   1 fall_asleep: word 0 -> ASLEEP, or          1 post: put the letter into the list
 //!     fail if MAIL is set: do not sleep          2 word |= MAIL; was it exactly ASLEEP? then ring
 //!   2 wait in the kernel
 //!   3 wake_up: word -> 0; was MAIL set? -> take
@@ -44,8 +44,8 @@ use slab::Slab;
 
 use crate::instrument::{Instrument, TaskId};
 use crate::panics::{self, PanicPolicy, Panics};
-use crate::sync::{AtomicBool, AtomicU8, Mutex, Ordering, lock};
-use crate::sys::Bell;
+use crate::sync::{AtomicBool, AtomicU8, Ordering};
+use crate::sys::{Bell, Stack};
 
 /// The home thread's door, and all the tasks behind it.
 pub(crate) struct RunQueue {
@@ -276,22 +276,18 @@ const ASLEEP: u8 = 2;
 pub(crate) struct Inbox<T> {
     /// MAIL and ASLEEP; see the head of this file.
     word: AtomicU8,
-    /// `None` once closed.
-    letters: Mutex<Option<Vec<T>>>,
+    letters: Stack<T>,
 }
 
 impl<T> Inbox<T> {
     /// Born asleep: a letter that comes before the first turn rings, and the kernel keeps the ring.
     pub(crate) fn new() -> Self {
-        Inbox { word: AtomicU8::new(ASLEEP), letters: Mutex::new(Some(Vec::new())) }
+        Inbox { word: AtomicU8::new(ASLEEP), letters: Stack::new() }
     }
 
     /// Adds a letter. `Ok(true)`: the owner sleeps, and it is the caller who has to ring.
     pub(crate) fn post(&self, letter: T) -> Result<bool, Closed> {
-        match &mut *lock(&self.letters) {
-            Some(letters) => letters.push(letter),
-            None => return Err(Closed),
-        }
+        self.letters.push(letter).map_err(|_| Closed)?;
         Ok(self.word.fetch_or(MAIL, Ordering::AcqRel) == ASLEEP)
     }
 
@@ -308,7 +304,7 @@ impl<T> Inbox<T> {
         }
     }
 
-    /// Swaps the letters that have come into `taken`, which is empty. A look at the word first: no mail, no lock.
+    /// Takes the letters that have come into `taken`, in order. A look at the word first: no mail, no more to do.
     pub(crate) fn take(&self, taken: &mut Vec<T>) {
         if self.word.load(Ordering::Relaxed) & MAIL == 0 {
             return;
@@ -316,9 +312,7 @@ impl<T> Inbox<T> {
         // First the mark, then the letters: a letter that comes between the two is taken now and leaves a mark for
         // nothing. The other way round it would be left without a mark.
         self.word.fetch_and(!MAIL, Ordering::AcqRel);
-        if let Some(letters) = &mut *lock(&self.letters) {
-            std::mem::swap(letters, taken);
-        }
+        taken.extend(self.letters.take());
     }
 
     /// Whether there is mail, for the owner.
@@ -327,8 +321,8 @@ impl<T> Inbox<T> {
     }
 
     /// No more letters: whoever posts from now on is told so. Returns those not read.
-    pub(crate) fn close(&self) -> Vec<T> {
-        lock(&self.letters).take().unwrap_or_default()
+    pub(crate) fn close(&self) -> impl Iterator<Item = T> + use<T> {
+        self.letters.close()
     }
 }
 
@@ -337,8 +331,8 @@ impl<T> Inbox<T> {
 #[cfg(all(test, ground_loom))]
 mod model {
     use super::Inbox;
-    use crate::sync::{AtomicBool, Mutex, Ordering};
-    use loom::sync::{Arc, Condvar};
+    use crate::sync::{AtomicBool, Ordering};
+    use loom::sync::{Arc, Condvar, Mutex};
     use loom::thread;
 
     /// The kernel's part: an eventfd that keeps a ring until the next wait. A lost wake-up shows as a deadlock, which
@@ -432,8 +426,9 @@ mod model {
                 let inbox = Arc::clone(&inbox);
                 thread::spawn(move || inbox.post(1).is_ok())
             };
-            let unread = inbox.close();
-            assert_eq!(stranger.join().unwrap(), unread.len() == 1);
+            // Closed before the thread is joined: the two race.
+            let unread = inbox.close().count();
+            assert_eq!(stranger.join().unwrap(), unread == 1);
         });
     }
 

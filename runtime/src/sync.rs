@@ -1,6 +1,6 @@
-//! Which atomics and locks does the runtime use, and how can a model checker take their place?
+//! Which atomics does the runtime use, and how can a model checker take their place?
 //!
-//! Every word and every lock that two threads share is named through this file. In a normal build the names are the
+//! Every word that two threads of the core share is named through this file. In a normal build the names are the
 //! standard library's. Under `--cfg ground_loom`, in tests, they are loom's, which runs a model through every
 //! interleaving the memory model allows. That is the whole reason for the file: a handshake that cannot be switched to
 //! loom cannot be proved.
@@ -10,19 +10,7 @@
 //! Comes from: std or loom. Goes to: run_queue.rs, and the models beside it.
 
 #[cfg(not(all(test, ground_loom)))]
-pub(crate) use std::sync::{
-    Mutex, MutexGuard,
-    atomic::{AtomicBool, AtomicU8, Ordering},
-};
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, Ordering};
 
 #[cfg(all(test, ground_loom))]
-pub(crate) use loom::sync::{
-    Mutex, MutexGuard,
-    atomic::{AtomicBool, AtomicU8, Ordering},
-};
-
-/// Locks, and goes on with what is there if another thread panicked while it held the lock: no code under our locks
-/// can leave a value half written.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
+pub(crate) use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, Ordering};

@@ -16,8 +16,8 @@
 //! Linux waits with epoll (epoll.rs). Every other Unix, and Linux under `--cfg ground_portable`, goes through the
 //! polling crate (portable.rs): kqueue, event ports, poll().
 //!
-//! Beside the poller: `at_home` (a value that only its own thread can touch), `socket` (the few calls on a descriptor),
-//! `os` (what the outer rooms need of the system), `fork` (has this process been split?).
+//! Beside the poller: `at_home` (a value that only its own thread can touch), `stack` (a list that is pushed to without a
+//! lock), `socket` (the few calls on a descriptor), `os` (what the outer rooms need of the system), `fork` (has this process been split?).
 //!
 //! Comes from: reactor.rs, async_socket.rs, run_queue.rs. Goes to: the kernel.
 
@@ -32,9 +32,11 @@ mod at_home;
 mod fork;
 pub(crate) mod os;
 pub(crate) mod socket;
+mod stack;
 
 pub(crate) use at_home::AtHome;
 pub(crate) use backend::{Bell, Events, Poller, SHORT_COUNT_MEANS_EMPTY};
+pub(crate) use stack::Stack;
 
 /// The token that no source ever gets: the bell's own.
 #[allow(dead_code, reason = "not every backend keeps its bell among the sources")]

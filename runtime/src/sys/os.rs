@@ -23,6 +23,8 @@
 //!
 //! Comes from: outer/. Goes to: the kernel.
 
+mod threads;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::IntoRawFd;
@@ -52,7 +54,9 @@ pub(crate) use libc::{
     SIGSEGV, SIGSTOP, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH,
 };
 
+pub(crate) use super::Stack;
 use super::fork;
+pub(crate) use threads::OsThread;
 
 /// The most subscriptions at a time in the process. Each slot that was ever used keeps two descriptors.
 pub(crate) const SLOT_COUNT: usize = 256;
