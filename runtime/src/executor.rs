@@ -400,7 +400,7 @@ impl Drop for Runtime {
         let _running = self.enter(false);
         let (queue, home) = (self.queue(), &self.context.home);
         queue.closing.set(true);
-        home.inbox().close().for_each(panics::forget);
+        home.inbox().close().into_iter().for_each(panics::forget);
         loop {
             let tasks = queue.take_tasks();
             if tasks.is_empty() {

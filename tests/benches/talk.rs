@@ -1,15 +1,16 @@
 //! What happens to the fast requests when long ones come?
 //!
 //! The talk ends with this measurement and no answer to it. Here it is repeated: a Fibonacci
-//! server, a client that asks for fib(1) in a loop (the talk's perf2), alone and then beside 1 and
-//! 4 clients that ask for fib(38) without pause. The servers are ours (the program `server fib`, as
-//! users start it), an OS thread per connection, and tokio with four blocking threads, its loop on
-//! one thread and on all.
+//! server, a client that asks for fib(1) in a loop (the talk's perf2), alone and then beside 1, 4 and
+//! 16 clients that ask for fib(38) without pause. The servers are ours (the program `server fib`,
+//! as users start it), an OS thread per connection, a goroutine per connection where Go is
+//! installed, and tokio, its loop on one thread and on all, with four blocking threads and with its
+//! usual number.
 //!
 //! ```text
 //! cargo build --release -p server
 //! cargo bench -p tests --features peers --bench talk
-//! cargo bench -p tests --features peers --bench talk -- --k 0,1,4,16 --seconds 5
+//! cargo bench -p tests --features peers --bench talk -- --k 0,4 --only ours,threads
 //! ```
 //!
 //! Rule: server and client lead a session each. The kernel shares processor time out by session
@@ -49,8 +50,9 @@ use std::time::{Duration, Instant};
 const HELP: &str = "\
 The talk's benchmark: fast requests beside long ones.
 
-  --only A,B      only these servers: ours threads, and with `--features peers` tokio tokio-multi
-  --k A,B         numbers of clients with long requests (default 0,1,4)
+  --only A,B      only these servers: ours threads, go where it is installed, and with
+                  `--features peers` tokio tokio-4 tokio-multi tokio-multi-4
+  --k A,B         numbers of clients with long requests (default 0,1,4,16)
   --rounds N      how often each figure is taken; the median is shown (default 5)
   --seconds S     length of each measurement (default 3)
   --server PATH   the program that is `ours` (default: `server` beside the benchmark's folder)
@@ -81,15 +83,18 @@ fn main() {
 fn compare(args: &Args) {
     let program = args.get("server", beside_the_benchmark("server"));
     let mut servers = vec!["ours", "threads"];
+    if is_go_built() {
+        servers.push("go");
+    }
     if cfg!(feature = "peers") {
-        servers.extend(["tokio", "tokio-multi"]);
+        servers.extend(["tokio", "tokio-4", "tokio-multi", "tokio-multi-4"]);
     }
     let mut servers = args.choose("only", &servers);
     if !program.exists() && servers.contains(&"ours") {
         println!("ours is left out: `cargo build --release -p server` has not made its program");
         servers.retain(|&server| server != "ours");
     }
-    let companies = args.get("k", "0,1,4".to_owned());
+    let companies = args.get("k", "0,1,4,16".to_owned());
     let companies: Vec<&str> = companies.split(',').collect();
     let rounds = args.get("rounds", 5);
     let seconds = args.get("seconds", 3.0).to_string();
@@ -122,11 +127,11 @@ fn compare(args: &Args) {
     }
     for server in &servers {
         let (mut cells, mut long_cells) =
-            (vec![server.to_string()], vec![format!("{server}: long/s")]);
+            (vec![server.to_string()], vec![format!("{server}: long/s, idle")]);
         for long in &companies {
             let of = |figure| median_of(*server, *long, figure);
             cells.push(format!("{}, {} ms, {} ms", of("rate"), of("p50"), of("p99")));
-            long_cells.push(if *long == "0" { "-".to_owned() } else { of("long") });
+            long_cells.push(format!("{}, {} %", of("long"), of("idle")));
         }
         lines.push(cells);
         long_lines.push(long_cells);
@@ -139,7 +144,14 @@ fn compare(args: &Args) {
 /// Starts a server and waits until it accepts.
 fn start(server: &str, program: &PathBuf) -> (Child, String) {
     if server != "ours" {
-        let mut child = Child::start(&["serve", server]);
+        let mut child = match server {
+            "go" => {
+                let mut command = Command::new("setsid");
+                command.arg(beside_the_benchmark("talk-go"));
+                Child::from(command)
+            }
+            _ => Child::start(&["serve", server]),
+        };
         let addr = child.line().expect("a server says where it listens");
         return (child, addr);
     }
@@ -153,6 +165,14 @@ fn start(server: &str, program: &PathBuf) -> (Child, String) {
         std::thread::sleep(Duration::from_millis(10));
     }
     (child, addr.to_string())
+}
+
+/// Whether there is a Go, and it has made its server.
+fn is_go_built() -> bool {
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/talk/goroutines.go");
+    let mut build = Command::new("go");
+    build.args(["build", "-o"]).arg(beside_the_benchmark("talk-go")).arg(source);
+    build.status().is_ok_and(|status| status.success())
 }
 
 /// An address that was free a moment ago.

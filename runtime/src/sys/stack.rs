@@ -64,23 +64,24 @@ impl<T> Stack<T> {
         }
     }
 
-    /// Takes all there is, the oldest first.
-    pub(crate) fn take(&self) -> Taken<T> {
+    /// Takes all there is, and adds it to `values`, the oldest first.
+    pub(crate) fn take(&self, values: &mut Vec<T>) {
         let mut head = self.head.load(Ordering::Relaxed);
         while !head.is_null() && head != closed() {
-            let empty = ptr::null_mut();
-            match self.head.compare_exchange_weak(head, empty, Ordering::Acquire, Ordering::Relaxed)
+            let null = ptr::null_mut();
+            match self.head.compare_exchange_weak(head, null, Ordering::Acquire, Ordering::Relaxed)
             {
-                Ok(_) => return Taken::reversed(head),
+                Ok(_) => return unlink(head, values),
                 Err(now) => head = now,
             }
         }
-        Taken { next: ptr::null_mut() }
     }
 
     /// From here on a push gives its value back. Takes what is left, the oldest first.
-    pub(crate) fn close(&self) -> Taken<T> {
-        Taken::reversed(self.head.swap(closed(), Ordering::AcqRel))
+    pub(crate) fn close(&self) -> Vec<T> {
+        let mut values = Vec::new();
+        unlink(self.head.swap(closed(), Ordering::AcqRel), &mut values);
+        values
     }
 }
 
@@ -90,42 +91,51 @@ impl<T> Drop for Stack<T> {
     }
 }
 
-/// What was taken: a list that belongs to one thread.
-pub(crate) struct Taken<T> {
-    next: *mut Node<T>,
-}
-
-impl<T> Taken<T> {
-    /// Turns the list round. `youngest` has just been exchanged out of a head.
-    fn reversed(mut youngest: *mut Node<T>) -> Self {
-        let mut taken = Taken { next: ptr::null_mut() };
-        while !youngest.is_null() && youngest != closed() {
-            // SAFETY: the nodes of a list that was taken belong to the taker; each is still allocated.
-            let older = std::mem::replace(unsafe { &mut (*youngest).next }, taken.next);
-            taken.next = youngest;
-            youngest = older;
-        }
-        taken
+/// Frees the nodes of a list that has just been exchanged out of a head, and keeps the values.
+fn unlink<T>(mut node: *mut Node<T>, values: &mut Vec<T>) {
+    let kept = values.len();
+    while !node.is_null() && node != closed() {
+        // SAFETY: a node is made by `push` from a box, and belongs to the one who took it out of the head, to us.
+        let taken = unsafe { Box::from_raw(node) };
+        values.push(taken.value);
+        node = taken.next;
     }
+    values[kept..].reverse();
 }
 
-impl<T> Iterator for Taken<T> {
-    type Item = T;
+#[cfg(all(test, ground_loom))]
+mod model {
+    use super::Stack;
+    use loom::sync::Arc;
+    use loom::thread;
 
-    fn next(&mut self) -> Option<T> {
-        if self.next.is_null() {
-            return None;
-        }
-        // SAFETY: made by `push` from a box, taken by us, and never looked at again.
-        let node = unsafe { Box::from_raw(self.next) };
-        self.next = node.next;
-        Some(node.value)
-    }
-}
-
-impl<T> Drop for Taken<T> {
-    fn drop(&mut self) {
-        // One after the other, not by recursion: the list may be long.
-        self.for_each(drop);
+    /// Whatever is pushed is taken once, closed once, or given back; and by each pusher in its order.
+    #[test]
+    fn model_each_value_comes_out_once() {
+        loom::model(|| {
+            let stack = Arc::new(Stack::new());
+            let pushers: Vec<_> = [[1, 2], [3, 4]]
+                .into_iter()
+                .map(|values| {
+                    let stack = Arc::clone(&stack);
+                    thread::spawn(move || values.map(|value| stack.push(value).err()))
+                })
+                .collect();
+            let mut out = Vec::new();
+            stack.take(&mut out);
+            out.extend(stack.close());
+            let place = |value| out.iter().position(|&other| other == value);
+            for [first, second] in [[1, 2], [3, 4]] {
+                assert!(
+                    place(second)
+                        .is_none_or(|second| place(first).is_some_and(|first| first < second))
+                );
+            }
+            for pusher in pushers {
+                out.extend(pusher.join().unwrap().into_iter().flatten());
+            }
+            out.sort_unstable();
+            assert_eq!(out, [1, 2, 3, 4]);
+        });
     }
 }

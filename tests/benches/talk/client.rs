@@ -27,25 +27,40 @@ pub(crate) fn ask(addr: SocketAddr, span: Duration, long: usize) {
         (0..long).map(|_| thread::spawn(move || long_rate(addr, start, end))).collect();
 
     let mut line = Line::connect(addr);
-    let (mut latencies, mut counted_from) = (Vec::new(), start);
+    let (mut latencies, mut counted_from, mut idle_before) = (Vec::new(), start, None);
     let mut now = start;
     while now < end {
         line.ask("1\n");
         let answered = Instant::now();
         if now < start + SETTLE {
-            counted_from = answered;
+            (counted_from, idle_before) = (answered, cpu_ticks());
         } else {
             latencies.push((answered - now).as_nanos() as u64);
         }
         now = answered;
     }
     let seconds = (now - counted_from).as_secs_f64();
+    println!("idle {}", idle_before.map_or(f64::NAN, idle_since));
     println!("rate {}", latencies.len() as f64 / seconds);
     latencies.sort_unstable();
     println!("p50 {}", percentile(&latencies, 0.50) as f64 / 1e6);
     println!("p99 {}", percentile(&latencies, 0.99) as f64 / 1e6);
     let rates = slow.into_iter().map(|thread| thread.join().expect("the server answers"));
     println!("long {}", rates.sum::<f64>());
+}
+
+/// What all cores have done since the machine started, in ticks: all, and nothing.
+fn cpu_ticks() -> Option<(f64, f64)> {
+    let stat = std::fs::read_to_string("/proc/stat").ok()?;
+    let ticks = stat.lines().next()?.split_whitespace().skip(1);
+    let ticks: Vec<f64> = ticks.filter_map(|ticks| ticks.parse().ok()).collect();
+    Some((ticks.iter().sum(), *ticks.get(3)?))
+}
+
+/// The share of all cores' time since then that nobody wanted, in percent.
+fn idle_since((all, idle): (f64, f64)) -> f64 {
+    let (all_now, idle_now) = cpu_ticks().unwrap_or((f64::NAN, f64::NAN));
+    100.0 * (idle_now - idle) / (all_now - all)
 }
 
 /// Answers per second of one long connection.

@@ -1,9 +1,10 @@
 //! Which servers does the talk's benchmark ask for Fibonacci numbers?
 //!
 //! Peers that answer lines: a number comes, its Fibonacci number goes back, computed the slow way
-//! of the talk. One with an OS thread per connection, which needs no async at all; and tokio with a
-//! pool of four blocking threads, as the talk's pool has four processes, its loop on one thread and
-//! on all. Ours is not here: it is the program `server fib`, as users start it.
+//! of the talk. One with an OS thread per connection, which needs no async at all; and tokio, its loop
+//! on one thread and on all, with a pool of four blocking threads, as the talk's pool has four
+//! processes, and with as many as it takes if nobody says otherwise (512). In Go: goroutines.go.
+//! Ours is not here: it is the program `server fib`, as users start it.
 //!
 //! Rule: each does what its users would write first. None of them tunes anything for this
 //! benchmark.
@@ -23,9 +24,13 @@ pub(crate) fn serve(name: &str) {
     match name {
         "threads" => threads(&listener),
         #[cfg(feature = "peers")]
-        "tokio" => on_tokio(tokio::runtime::Builder::new_current_thread(), listener),
+        "tokio-4" => on_tokio(tokio::runtime::Builder::new_current_thread(), Some(4), listener),
         #[cfg(feature = "peers")]
-        "tokio-multi" => on_tokio(tokio::runtime::Builder::new_multi_thread(), listener),
+        "tokio" => on_tokio(tokio::runtime::Builder::new_current_thread(), None, listener),
+        #[cfg(feature = "peers")]
+        "tokio-multi-4" => on_tokio(tokio::runtime::Builder::new_multi_thread(), Some(4), listener),
+        #[cfg(feature = "peers")]
+        "tokio-multi" => on_tokio(tokio::runtime::Builder::new_multi_thread(), None, listener),
         other => panic!("no server is called {other:?}"),
     }
 }
@@ -56,7 +61,7 @@ fn answer(mut stream: TcpStream) -> std::io::Result<()> {
 }
 
 #[cfg(feature = "peers")]
-fn on_tokio(mut builder: tokio::runtime::Builder, listener: TcpListener) {
+fn on_tokio(mut builder: tokio::runtime::Builder, blocking: Option<usize>, listener: TcpListener) {
     use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
     async fn answer(mut stream: tokio::net::TcpStream) -> std::io::Result<()> {
@@ -71,8 +76,10 @@ fn on_tokio(mut builder: tokio::runtime::Builder, listener: TcpListener) {
         Ok(())
     }
 
-    let runtime = builder.enable_all().max_blocking_threads(4).build();
-    runtime.expect("an epoll and an eventfd").block_on(async {
+    if let Some(threads) = blocking {
+        builder.max_blocking_threads(threads);
+    }
+    builder.enable_all().build().expect("an epoll and an eventfd").block_on(async {
         listener.set_nonblocking(true).expect("a socket");
         let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
         // The loop runs in a task, since only tasks reach the threads of the multi-threaded one.

@@ -439,7 +439,8 @@ impl<T> Slot<T> {
             if *awaited_by == Some(me) {
                 return Poll::Pending;
             }
-            let earlier = self.wakers.take();
+            let mut earlier = Vec::new();
+            self.wakers.take(&mut earlier);
             drop(earlier);
             if self.wakers.push(waker.clone()).is_ok() {
                 *awaited_by = Some(me);

@@ -24,10 +24,12 @@ impl OsThread {
     /// The calling thread.
     pub(crate) fn current() -> Self {
         let mut clock = 0;
-        // SAFETY: both take no memory but the number to be written, which lives through the call.
-        let (id, error) = unsafe {
-            (libc::gettid(), libc::pthread_getcpuclockid(libc::pthread_self(), &raw mut clock))
-        };
+        // SAFETY: neither takes memory.
+        let id = unsafe { libc::gettid() };
+        // SAFETY: as above.
+        let me = unsafe { libc::pthread_self() };
+        // SAFETY: `clock` lives through the call, and so does the calling thread.
+        let error = unsafe { libc::pthread_getcpuclockid(me, &raw mut clock) };
         OsThread { id, clock: (error == 0).then_some(clock) }
     }
 

@@ -1,5 +1,8 @@
 //! Does the pool lose no job, no thread and no wake, and do long jobs leave the lane?
 //!
+//! Each test makes a pool of its own, with the limits that it is about, and looks at it from ordinary threads: no runtime is
+//! needed, but for the one test of the awaiter's timer.
+//!
 //! Comes from: lanes.rs. Goes to: it, and to mod.rs.
 
 use super::*;
