@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use crate::{Sleep, now, sleep, sleep_until};
 
 /// Ticks every `period`, the first time one period from now. Deadlines are counted from the start, so the rhythm does
-/// not drift, however late a tick is taken.
+/// not drift, however late a tick is taken. Ticks that were missed come at once, one after the other, until it has caught
+/// up; [`Interval::missed_ticks`] has it otherwise.
 ///
 /// # Panics
 /// If `period` is zero.
