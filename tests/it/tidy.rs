@@ -96,7 +96,7 @@ fn unsafe_code_stands_in_its_rooms_alone() {
 #[test]
 fn the_core_keeps_within_its_budget() {
     // Not the core: the rooms around it with their door to the system, the map, and the backend that Linux does not read.
-    let others = ["outer/", "sys/os.rs", "sys/portable.rs", "lib.rs", "instrument.rs"];
+    let others = ["outer/", "sys/os", "sys/portable.rs", "lib.rs", "instrument.rs"];
     let is_core = |name: &str| {
         let name = name.trim_start_matches("runtime/src/");
         !others.iter().any(|other| name.starts_with(other))
