@@ -19,8 +19,8 @@
 //! thread's, and this runtime blocks none. `fork` handlers run in the child alone, so that a runtime goes on unharmed.
 //!
 //! What it does not do: start programs off the loop's thread (std's call returns when the program runs or has failed to,
-//! after about half a millisecond; [`unblock`](crate::unblock) it where that is too long); kill grandchildren (give
-//! the child a process group by [`Command::as_std_mut`]); bound what `output` collects.
+//! after about a tenth of a millisecond; longer if it has to fork a large process, for `pre_exec` or another user); kill
+//! grandchildren (give the child a process group by [`Command::as_std_mut`]); bound what `output` collects.
 //!
 //! Comes from: user code. Goes to: std, async_socket.rs and signals.rs (to wait), pipe.rs (to talk).
 

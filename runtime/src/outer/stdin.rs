@@ -208,7 +208,12 @@ impl Ticket {
         drop(input);
         drop(replaced);
         WANTED.notify_one();
-        crate::parked(&crate::Wait { reason: crate::Reason::Job, source: Some(0), label: None });
+        let label: &dyn std::fmt::Display = &"standard input";
+        crate::parked(&crate::Wait {
+            reason: crate::Reason::Job,
+            source: Some(0),
+            label: Some(label),
+        });
         Poll::Pending
     }
 }

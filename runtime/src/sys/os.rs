@@ -32,6 +32,9 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+mod process;
+pub(crate) use process::{process_descriptor, send_signal, set_blocking, wait_readable};
+
 #[cfg(any(target_os = "illumos", target_os = "solaris"))]
 use libc::___errno as errno_place;
 #[cfg(any(target_os = "android", target_os = "netbsd", target_os = "openbsd"))]
@@ -55,9 +58,6 @@ pub(crate) use libc::{
 };
 
 use super::fork;
-
-mod process;
-pub(crate) use process::{process_descriptor, send_signal, set_blocking, wait_readable};
 
 /// The most subscriptions at a time in the process. Each slot that was ever used keeps two descriptors.
 pub(crate) const SLOT_COUNT: usize = 256;
