@@ -340,14 +340,18 @@ fn a_dropped_child_is_killed_and_reaped() {
         block_on(async {
             let (before, threads_before) = (descriptors(), threads());
             for _ in 0..20 {
-                let child = cat().spawn().unwrap();
+                let child = sleeper().spawn().unwrap();
                 let pid = child.id().unwrap();
                 drop(child);
+                assert_eq!(
+                    threads(),
+                    threads_before,
+                    "a task reaps, as long as there is a runtime"
+                );
                 until_async(|| !is_alive(pid)).await;
             }
             assert!(!has_children());
             settled(before).await;
-            assert_eq!(threads(), threads_before, "the runtime's own task reaps");
         });
     });
 }
@@ -356,7 +360,7 @@ fn a_dropped_child_is_killed_and_reaped() {
 fn an_abandoned_output_or_status_kills_its_child() {
     in_child_process(|| {
         block_on(async {
-            let status = sh("exec sleep 1000").status();
+            let status = sleeper().status();
             assert!(has_children(), "the call starts it, not the first poll");
             drop(status);
             until_async(|| !has_children()).await;
@@ -377,13 +381,13 @@ fn a_child_that_is_left_to_the_end_of_the_runtime_is_killed_and_reaped() {
         let before = threads();
         for _ in 0..20 {
             let kept = block_on(async {
-                let _dropped_with_the_future = cat().spawn().unwrap();
-                let in_a_task = cat().spawn().unwrap();
+                let _dropped_with_the_future = sleeper().spawn().unwrap();
+                let in_a_task = sleeper().spawn().unwrap();
                 spawn(async move {
                     let _it = in_a_task;
                     std::future::pending::<()>().await;
                 });
-                cat().spawn().unwrap()
+                sleeper().spawn().unwrap()
             });
             drop(kept); // outside of any runtime
         }
@@ -665,6 +669,13 @@ fn sh(script: &str) -> Command {
 fn cat() -> Command {
     let mut command = Command::new("cat");
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    command
+}
+
+/// A program that lives until it is killed.
+fn sleeper() -> Command {
+    let mut command = Command::new("sleep");
+    command.arg("1000");
     command
 }
 
