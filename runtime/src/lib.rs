@@ -29,6 +29,8 @@
 //! | `timeout`'s future                             | as its future | as its future | no |                                         |
 //! | [`Unblock<T>`]                                 | `T: Send` | `T: Send` | yes | its result comes from another thread          |
 //! | [`JoinError`], [`Elapsed`], [`Gone`]           | yes    | yes    | yes     | errors travel                                 |
+//! | [`Stdin`], [`process::Command`]                | yes    | yes    | yes     | one input a process; a list of settings       |
+//! | [`process::Child`], [`PipeReader`], [`PipeWriter`] | no | no     | yes     | the loop watches their descriptors            |
 //! | [`Runtime`], [`JoinHandle`], [`AsyncSocket`], [`Signals`] | no | no | yes  | they touch the loop without locks             |
 //!
 //! # In which order to read
@@ -71,12 +73,15 @@ pub use outer::accept::Accept;
 pub use outer::cancel_token::{CancelToken, Cancelled};
 pub use outer::interval::{Interval, MissedTicks, interval};
 pub use outer::lent::LENT_BUFFER;
+pub use outer::pipe::{PipeReader, PipeWriter};
 pub use outer::pool::{
     Job, PoolInUse, PoolSettings, PoolStats, Unblock, UnblockError, pool_stats, unblock,
     unblock_when_room, unblock_with,
 };
+pub use outer::process;
 pub use outer::remote::RemoteHandle;
 pub use outer::signals::{Signal, Signals, ctrl_c, signals};
+pub use outer::stdin::{Stdin, stdin};
 pub use outer::testing;
 pub use outer::timeout::{Elapsed, timeout, timeout_at};
 pub use outer::workers::{Workers, workers};

@@ -10,12 +10,15 @@
 use std::future::poll_fn;
 use std::io::{Read, Write};
 use std::pin::pin;
+use std::process::Stdio;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use runtime::process::Command;
 use runtime::{
-    AsyncSocket, CancelToken, Handle, interval, sleep, spawn, timeout, unblock, yield_now,
+    AsyncSocket, CancelToken, Handle, PipeReader, interval, sleep, spawn, timeout, unblock,
+    yield_now,
 };
 
 use crate::support::counters::{Counter, until_async};
@@ -73,6 +76,7 @@ fn every_wait_can_be_dropped_after_any_poll() {
             recv(case).await;
             recv_lent(case).await;
             read_with(case).await;
+            pipes(case).await;
             readable(case).await;
             send(case).await;
             datagram(case).await;
@@ -83,6 +87,7 @@ fn every_wait_can_be_dropped_after_any_poll() {
             remote_join(case).await;
             cancelled(case).await;
             unblocked(case).await;
+            child(case).await;
             timers(case).await;
             timed_out(case).await;
             ticks(case).await;
@@ -125,6 +130,32 @@ async fn read_with(case: Case) {
         assert_eq!(socket.read_with(|mut io| io.read(&mut [0; 1])).await.unwrap(), 1, "{case:?}");
     }
     assert!(socket.try_recv(&mut [0; 1]).is_err(), "{case:?}");
+}
+
+async fn pipes(case: Case) {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let reader = PipeReader::new(reader).unwrap();
+    let mut first = [0; 8];
+    let got = case.drive(reader.read(&mut first), || writer.write_all(b"abc").unwrap()).await;
+    let mut all = first[..got.map_or(0, Result::unwrap)].to_vec();
+    // What a read to the end has when it is dropped is in the buffer.
+    let got = case.drive(reader.read_to_end(&mut all), || drop(writer)).await;
+    if got.is_none() {
+        reader.read_to_end(&mut all).await.unwrap();
+    }
+    assert_eq!(all, b"abc", "{case:?}");
+}
+
+async fn child(case: Case) {
+    let mut command = Command::new("cat");
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    let input = child.stdin.take();
+    let got = case.drive(child.wait(), || drop(input)).await;
+    let status = match got {
+        Some(status) => status,
+        None => child.wait().await,
+    };
+    assert!(status.unwrap().success(), "{case:?}");
 }
 
 async fn readable(case: Case) {

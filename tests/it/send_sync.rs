@@ -9,9 +9,11 @@
 
 use std::rc::Rc;
 
+use runtime::process::{Child, Command};
 use runtime::{
     AsyncSocket, CancelToken, Cancelled, Elapsed, Gone, Handle, Interval, JoinError, JoinHandle,
-    PanicPolicy, RemoteHandle, Runtime, Signals, Sleep, TaskId, Unblock, UnblockError, timeout,
+    PanicPolicy, PipeReader, PipeWriter, RemoteHandle, Runtime, Signals, Sleep, Stdin, TaskId,
+    Unblock, UnblockError, timeout,
 };
 
 /// A type that is neither.
@@ -53,6 +55,10 @@ always!(Send & Sync & Unpin: JoinError, Elapsed, Gone, UnblockError);
 never!(Send: Runtime, JoinHandle<u8>, AsyncSocket<std::net::TcpStream>, Signals);
 never!(Sync: Runtime, JoinHandle<u8>, AsyncSocket<std::net::TcpStream>, Signals);
 always!(Unpin: Runtime, JoinHandle<u8>, AsyncSocket<std::net::TcpStream>, Signals);
+always!(Send & Sync & Unpin: Stdin, Command);
+never!(Send: Child, PipeReader, PipeWriter);
+never!(Sync: Child, PipeReader, PipeWriter);
+always!(Unpin: Child, PipeReader, PipeWriter);
 never!(Send: net::TcpStream, net::TcpListener, net::OwnedReadHalf, net::OwnedWriteHalf);
 always!(Unpin: net::TcpStream, net::TcpListener, net::OwnedReadHalf, net::OwnedWriteHalf);
 

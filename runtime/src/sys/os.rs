@@ -19,6 +19,8 @@
 //! Dispositions (what a signal does to the process) are counted, under a lock that the handler never takes: the first
 //! subscriber of a signal puts our handler in, the last one puts back what was there.
 //!
+//! Processes, pipes and standard input need less; that stands in os/process.rs.
+//!
 //! What it does not do: decide which signals make sense to wait for (outer/signals.rs), or touch any thread's mask.
 //!
 //! Comes from: outer/. Goes to: the kernel.
@@ -31,6 +33,9 @@ use std::os::fd::IntoRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+mod process;
+pub(crate) use process::{process_descriptor, send_signal, set_blocking, wait_readable};
 
 #[cfg(any(target_os = "illumos", target_os = "solaris"))]
 use libc::___errno as errno_place;
@@ -50,8 +55,8 @@ use libc::__errno_location as errno_place;
 use libc::__error as errno_place;
 
 pub(crate) use libc::{
-    SIGALRM, SIGBUS, SIGCHLD, SIGCONT, SIGFPE, SIGHUP, SIGILL, SIGINT, SIGKILL, SIGPIPE, SIGQUIT,
-    SIGSEGV, SIGSTOP, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH,
+    ECHILD, SIGALRM, SIGBUS, SIGCHLD, SIGCONT, SIGFPE, SIGHUP, SIGILL, SIGINT, SIGKILL, SIGPIPE,
+    SIGQUIT, SIGSEGV, SIGSTOP, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH,
 };
 
 pub(crate) use super::Stack;

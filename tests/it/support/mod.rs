@@ -20,7 +20,7 @@ pub(crate) mod sockets;
 
 use std::any::type_name;
 use std::panic::resume_unwind;
-use std::process::{Command, Output, Stdio};
+use std::process::{ChildStdin, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -83,23 +83,37 @@ pub(crate) fn in_child_process<B: FnOnce() + Send + 'static>(body: B) -> String 
 /// As [`in_child_process`], for children that may end as they like: gives how it ended, too.
 #[track_caller]
 pub(crate) fn child_process<B: FnOnce() + Send + 'static>(body: B) -> (Output, String) {
+    child_process_with_input(Stdio::null(), |_| {}, body)
+}
+
+/// As [`child_process`], with a standard input, and `talk` called in the parent as soon as the child runs, with the end to
+/// write into if the input is a pipe.
+#[track_caller]
+pub(crate) fn child_process_with_input<B: FnOnce() + Send + 'static>(
+    input: Stdio,
+    talk: impl FnOnce(Option<ChildStdin>),
+    body: B,
+) -> (Output, String) {
     const VARIABLE: &str = "GROUND_CHILD_OF_TEST";
     let name = test_name::<B>();
     if std::env::var_os(VARIABLE).is_some_and(|test| test == *name) {
         within(DEADLINE, body);
         std::process::exit(0);
     }
-    let child = Command::new(std::env::current_exe().unwrap())
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
         .args(["--exact", &name, "--nocapture", "--test-threads=1"])
         .env(VARIABLE, &name)
-        .stdin(Stdio::null())
+        .stdin(input)
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    drop(command); // and with it our copy of the input
     let pid = child.id();
+    let stdin = child.stdin.take();
     let (tell, told) = mpsc::channel();
     let waiting = thread::spawn(move || tell.send(child.wait_with_output()));
+    talk(stdin);
     let output = match told.recv_timeout(Duration::from_secs(DEADLINE + 10)) {
         Ok(output) => output.unwrap(),
         Err(_) => {
