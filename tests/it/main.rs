@@ -53,6 +53,7 @@ mod fairness;
 mod fork;
 mod memory;
 mod nesting;
+mod nursery;
 mod panic;
 mod pool;
 mod remote;
