@@ -105,7 +105,7 @@ where
         })
         .await;
     }
-    scope.cancel();
+    scope.drop_all();
     let mut state = scope.inner.state.borrow_mut();
     let (panic, errors) = (state.panic.take(), std::mem::take(&mut state.errors));
     drop(state);
@@ -171,6 +171,21 @@ impl<'env, E: 'env> Scope<'env, E> {
     /// Drops all children and lets nobody in any more. The body runs on and gives the block its value. Called by a child, it
     /// drops that one too, at the end of its poll.
     pub fn cancel(&self) {
+        self.drop_all();
+        self.inner.ready.wake(); // perhaps nothing is left to wait for
+    }
+
+    /// How many children there are.
+    pub fn len(&self) -> usize {
+        self.inner.state.borrow().children.len()
+    }
+
+    /// Whether there are no children.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn drop_all(&self) {
         let mut state = self.inner.state.borrow_mut();
         state.closed = true;
         // The place of one that is being polled is empty now, and is given back after the poll.
@@ -184,17 +199,6 @@ impl<'env, E: 'env> Scope<'env, E> {
         for entry in dropped {
             self.note_panic(catch_unwind(AssertUnwindSafe(|| drop(entry.future))));
         }
-        self.inner.ready.wake(); // perhaps nothing is left to wait for
-    }
-
-    /// How many children there are.
-    pub fn len(&self) -> usize {
-        self.inner.state.borrow().children.len()
-    }
-
-    /// Whether there are no children.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     fn poll_child(&self, signal: &Arc<Signal>) {
@@ -252,12 +256,12 @@ struct Block<'env, E: 'env>(Scope<'env, E>);
 
 impl<E> Drop for Block<'_, E> {
     fn drop(&mut self) {
-        self.0.cancel();
+        self.0.drop_all();
         let panic = self.0.inner.state.borrow_mut().panic.take();
-        if let Some(payload) = panic
-            && !thread::panicking()
-        {
-            resume_unwind(payload);
+        match panic {
+            Some(payload) if thread::panicking() => std::mem::forget(payload),
+            Some(payload) => resume_unwind(payload),
+            None => {}
         }
     }
 }
