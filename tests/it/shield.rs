@@ -72,7 +72,7 @@ fn a_shield_can_be_dropped_after_any_poll_and_the_future_ends_all_the_same() {
 fn a_panic_goes_on_in_whoever_awaits() {
     run(async || {
         let shielded = shield(async { resume_unwind(Box::new("inside")) });
-        let error = spawn(shielded).await.map(|()| ()).unwrap_err();
+        let error = spawn(shielded).await.unwrap_err();
         assert_eq!(*error.try_into_panic().unwrap().downcast::<&str>().unwrap(), "inside");
     });
 }
