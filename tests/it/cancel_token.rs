@@ -281,8 +281,8 @@ fn run_of_a_token_set_by_its_own_future_lets_that_poll_end() {
 
 #[test]
 fn run_ends_a_nursery_from_outside() {
-    run(async || {
-        let (token, drops) = (CancelToken::with_timeout(Duration::from_millis(2)), Counter::new());
+    in_test_time(async || {
+        let (token, drops) = (CancelToken::with_timeout(HOUR), Counter::new());
         let block = nursery(async |n| {
             for _ in 0..10 {
                 let guard = drops.guard();
