@@ -109,6 +109,8 @@ where
 /// Where children are spawned. Clones are the same nursery; a child may hold one and spawn more.
 ///
 /// `E` is the one error type of the block: what its children and its body return when they fail.
+/// How many children there may be is not limited here: a body that takes in strangers limits them itself, by
+/// [`len`](Self::len) or a semaphore (async-lock has one), as net's `serve` does with connections.
 pub struct Nursery<E> {
     state: Rc<RefCell<State<E>>>,
 }

@@ -19,7 +19,7 @@
 //! keeps nobody else waiting. The list crosses threads (wakers do), the children do not.
 //!
 //! futures-util's FuturesUnordered puts list, waker and future into one allocation, for which it needs unsafe code. Here it
-//! is a box and an `Arc` each, in a slab; the price is two allocations a child, not one.
+//! is a box and an `Arc` each, in a slab: two allocations a child, not one (and a third for the place of its value).
 //!
 //! The rules of ending are those of the table in nursery.rs. There is one difference: if the scope is dropped and a child's
 //! drop panics, that panic goes on from there (after all others are dropped), as there is no task to report for.
