@@ -106,9 +106,14 @@ fn children_that_are_dropped_leave_no_trace() {
         };
         round();
         counting::start();
-        let before = counting::now();
-        round();
-        assert!(before.until_now().bytes <= 0, "{:?}", before.until_now());
+        // The harness's own threads may take some bytes beside; a trace would be left in every round.
+        let least = (0..4).map(|_| {
+            let before = counting::now();
+            round();
+            before.until_now().bytes
+        });
+        let least = least.min();
+        assert!(least <= Some(0), "{least:?} bytes");
         parent.cancel();
         assert!(kept.is_cancelled());
     });
