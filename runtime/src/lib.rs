@@ -23,15 +23,17 @@
 //!
 //! | type                                           | `Send` | `Sync` | `Unpin` | why                                           |
 //! |------------------------------------------------|--------|--------|---------|-----------------------------------------------|
-//! | [`Handle`], [`CancelToken`]                    | yes    | yes    | yes     | made for it                                   |
+//! | [`Handle`], [`CancelToken`], [`Cancelled`]     | yes    | yes    | yes     | made for it                                   |
 //! | [`RemoteHandle<T>`]                            | `T: Send` | `T: Send` | yes | its result comes from another thread          |
 //! | [`Sleep`], [`Interval`]                        | yes    | yes    | yes     | a number and a key; hyper asks for it         |
-//! | `timeout`'s future                             | as its future | as its future | no |                                         |
+//! | the futures of `timeout` and `CancelToken::run` | as their future | as their future | no |                                    |
 //! | [`Unblock<T>`]                                 | `T: Send` | `T: Send` | yes | its result comes from another thread          |
-//! | [`JoinError`], [`Elapsed`], [`Gone`]           | yes    | yes    | yes     | errors travel                                 |
 //! | [`Stdin`], [`process::Command`]                | yes    | yes    | yes     | one input a process; a list of settings       |
 //! | [`process::Child`], [`PipeReader`], [`PipeWriter`] | no | no     | yes     | the loop watches their descriptors            |
+//! | [`JoinError`], [`Elapsed`], [`Gone`], [`NotStarted`] | yes | yes | yes     | errors travel                                 |
+//! | [`Errors<E>`]                                  | as `E` | as `E` | as `E`  | they do if what they list does                |
 //! | [`Runtime`], [`JoinHandle`], [`AsyncSocket`], [`Signals`] | no | no | yes  | they touch the loop without locks             |
+//! | [`Nursery<E>`], [`Scope<E>`](Scope), [`Child<T>`], [`Started<T>`], [`Shield<T>`] | no | no | yes | they hold tasks of this thread    |
 //!
 //! # In which order to read
 //!
@@ -73,6 +75,7 @@ pub use outer::accept::Accept;
 pub use outer::cancel_token::{CancelToken, Cancelled};
 pub use outer::interval::{Interval, MissedTicks, interval};
 pub use outer::lent::LENT_BUFFER;
+pub use outer::nursery::{Child, Errors, NotStarted, Nursery, Started, nursery};
 pub use outer::pipe::{PipeReader, PipeWriter};
 pub use outer::pool::{
     Job, PoolInUse, PoolSettings, PoolStats, Unblock, UnblockError, pool_stats, unblock,
@@ -80,6 +83,8 @@ pub use outer::pool::{
 };
 pub use outer::process;
 pub use outer::remote::RemoteHandle;
+pub use outer::scope::{Scope, scope};
+pub use outer::shield::{Shield, shield};
 pub use outer::signals::{Signal, Signals, ctrl_c, signals};
 pub use outer::stdin::{Stdin, stdin};
 pub use outer::testing;

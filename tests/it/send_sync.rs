@@ -9,11 +9,11 @@
 
 use std::rc::Rc;
 
-use runtime::process::{Child, Command};
+use runtime::process::{self, Command};
 use runtime::{
-    AsyncSocket, CancelToken, Cancelled, Elapsed, Gone, Handle, Interval, JoinError, JoinHandle,
-    PanicPolicy, PipeReader, PipeWriter, RemoteHandle, Runtime, Signals, Sleep, Stdin, TaskId,
-    Unblock, UnblockError, timeout,
+    AsyncSocket, CancelToken, Cancelled, Child, Elapsed, Errors, Gone, Handle, Interval, JoinError,
+    JoinHandle, NotStarted, Nursery, PanicPolicy, PipeReader, PipeWriter, RemoteHandle, Runtime,
+    Scope, Shield, Signals, Sleep, Started, Stdin, TaskId, Unblock, UnblockError, timeout,
 };
 
 /// A type that is neither.
@@ -51,18 +51,23 @@ always!(Send & Sync & Unpin: Sleep, Interval);
 always!(Send & Sync & Unpin: Unblock<u8>, Unblock<Moved>);
 never!(Send: Unblock<Bound>);
 never!(Sync: Unblock<Bound>);
-always!(Send & Sync & Unpin: JoinError, Elapsed, Gone, UnblockError);
+always!(Send & Sync & Unpin: JoinError, Elapsed, Gone, NotStarted, UnblockError, Errors<u8>);
+never!(Send: Errors<Bound>);
+never!(Sync: Errors<Bound>, Errors<Moved>);
+never!(Send: Nursery<u8>, Scope<'static, u8>, Child<u8>, Started<u8>, Shield<u8>);
+never!(Sync: Nursery<u8>, Scope<'static, u8>, Child<u8>, Started<u8>, Shield<u8>);
+always!(Unpin: Nursery<u8>, Scope<'static, u8>, Child<u8>, Started<u8>, Shield<u8>);
 never!(Send: Runtime, JoinHandle<u8>, AsyncSocket<std::net::TcpStream>, Signals);
 never!(Sync: Runtime, JoinHandle<u8>, AsyncSocket<std::net::TcpStream>, Signals);
 always!(Unpin: Runtime, JoinHandle<u8>, AsyncSocket<std::net::TcpStream>, Signals);
 always!(Send & Sync & Unpin: Stdin, Command);
-never!(Send: Child, PipeReader, PipeWriter);
-never!(Sync: Child, PipeReader, PipeWriter);
-always!(Unpin: Child, PipeReader, PipeWriter);
+never!(Send: process::Child, PipeReader, PipeWriter);
+never!(Sync: process::Child, PipeReader, PipeWriter);
+always!(Unpin: process::Child, PipeReader, PipeWriter);
 never!(Send: net::TcpStream, net::TcpListener, net::OwnedReadHalf, net::OwnedWriteHalf);
 always!(Unpin: net::TcpStream, net::TcpListener, net::OwnedReadHalf, net::OwnedWriteHalf);
 
-/// The future of `timeout` crosses if the one inside does.
+/// The futures of `timeout` and `CancelToken::run` cross if the one inside does.
 fn timeouts() {
     fn crosses<T: Send + Sync>(_: &T) {}
     let deadline = std::time::Duration::from_secs(1);
@@ -70,6 +75,7 @@ fn timeouts() {
     crosses(&timeout(deadline, runtime::sleep(deadline)));
     crosses(&timeout(deadline, runtime::unblock(|| 5)));
     crosses(&timeout(deadline, CancelToken::new().cancelled()));
+    crosses(&CancelToken::with_timeout(deadline).run(runtime::sleep(deadline)));
 }
 
 #[test]

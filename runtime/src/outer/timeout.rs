@@ -3,12 +3,30 @@
 //! By polling two things, the future and a `Sleep`, and dropping the future if the `Sleep` comes first. The future is
 //! polled first, so one that is ready wins against any time, and only one that has to wait touches the wheel.
 //!
-//! Nesting needs no bookkeeping: an outer timeout that fires drops the inner one with all it holds. Whose time was over is
-//! seen at once, since each [`Elapsed`] knows its own deadline.
+//! Nesting needs no bookkeeping: an outer timeout that fires drops the inner one with all it holds. Whose time was over
+//! is said by the types as long as each layer's `Result` is looked at by itself:
+//!
+//! ```text
+//! timeout_at(outer, async { timeout_at(inner, work).await })      gives Result<Result<T, Elapsed>, Elapsed>
+//! ```
+//!
+//! | what happens                               | the outer timeout gives                             |
+//! |--------------------------------------------|-----------------------------------------------------|
+//! | the work is done in time                   | `Ok(Ok(value))`                                     |
+//! | the work is done when both times are over  | `Ok(Ok(value))`: what is ready wins                 |
+//! | the inner time is over first               | `Ok(Err(elapsed))`, the inner deadline in it        |
+//! | the outer time is over first               | `Err(elapsed)`, the outer deadline in it            |
+//! | both are over at once                      | `Ok(Err(elapsed))`, the inner one's: it is polled first |
+//! | the work fails with somebody's `Elapsed` made an error (`?` into `io::Error`) | `Ok(Err(error))`, never `Err`: only the own time does that; `Elapsed::of(&error)` finds whose it was |
+//!
+//! (Where curio raises one of three exceptions, here the place in the type tells. Each row is a test.) What gives up
+//! without an error is `timeout(..).await.ok()`; it has no name of its own.
 //!
 //! Comes from: user code. Goes to: `Sleep`.
 
+use std::error::Error;
 use std::fmt;
+use std::io;
 use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -55,6 +73,23 @@ async fn within<F: Future>(sleep: Sleep, future: F) -> Result<F::Output, Elapsed
 }
 
 /// The time given to [`timeout`] or [`timeout_at`] was over. It knows which: its own deadline, not an outer one's.
+///
+/// Was it mine? If it is the `Err` of one's own `timeout(..).await`, yes. If it has come as an error of the work itself, no;
+/// whose it was is then told by [`Elapsed::of`] and [`Elapsed::deadline`]:
+///
+/// ```
+/// use std::{future, io, time::Duration};
+/// use runtime::{Elapsed, now, timeout, timeout_at};
+/// runtime::block_on(async {
+///     let read = now() + Duration::from_millis(1);
+///     let request = timeout(Duration::from_secs(60), async {
+///         timeout_at(read, future::pending::<()>()).await?;
+///         Ok::<_, io::Error>(())
+///     });
+///     let error = request.await.expect("the request's own time is not over").unwrap_err();
+///     assert_eq!(Elapsed::of(&error).and_then(|elapsed| elapsed.deadline()), Some(read));
+/// });
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Elapsed {
     deadline: Option<Instant>,
@@ -65,6 +100,20 @@ impl Elapsed {
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
+
+    /// The one that `error` is, or comes from: looks through its sources, and into an [`io::Error`].
+    pub fn of<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Elapsed> {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            if let Some(elapsed) = error.downcast_ref() {
+                return Some(elapsed);
+            }
+            // The source of an `io::Error` is that of what it holds, so what it holds would be passed over.
+            let held = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+            next = held.map(|held| held as &(dyn Error + 'static)).or_else(|| error.source());
+        }
+        None
+    }
 }
 
 impl fmt::Display for Elapsed {
@@ -73,10 +122,10 @@ impl fmt::Display for Elapsed {
     }
 }
 
-impl std::error::Error for Elapsed {}
+impl Error for Elapsed {}
 
-impl From<Elapsed> for std::io::Error {
+impl From<Elapsed> for io::Error {
     fn from(elapsed: Elapsed) -> Self {
-        std::io::Error::new(std::io::ErrorKind::TimedOut, elapsed)
+        io::Error::new(io::ErrorKind::TimedOut, elapsed)
     }
 }

@@ -128,6 +128,33 @@ pub(crate) fn child_process_with_input<B: FnOnce() + Send + 'static>(
     (output, text)
 }
 
+/// Drops the future that `make` gives after its n-th poll, for every n until it is ready before; calls `check` each time.
+/// It is polled once a turn, woken or not. Then, once more, it is awaited, polled only when woken: a lost wake-up hangs.
+pub(crate) async fn cancel_at_every_poll<T>(make: impl AsyncFn() -> T, check: impl Fn()) {
+    for polls in 0.. {
+        assert!(polls < 1000, "it is never ready");
+        let mut output = None;
+        {
+            let mut future = std::pin::pin!(make());
+            for _ in 0..polls {
+                let polled =
+                    std::future::poll_fn(|cx| std::task::Poll::Ready(future.as_mut().poll(cx)));
+                if let std::task::Poll::Ready(ready) = polled.await {
+                    output = Some(ready);
+                    break;
+                }
+                runtime::yield_now().await;
+            }
+        }
+        check();
+        if output.is_some() {
+            break;
+        }
+    }
+    drop(make().await);
+    check();
+}
+
 /// `module::test`, from the name of the type of a closure in that test.
 fn test_name<B>() -> String {
     let full = type_name::<B>();
