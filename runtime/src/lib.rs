@@ -31,6 +31,8 @@
 //! | [`JoinError`], [`Elapsed`], [`Gone`]           | yes    | yes    | yes     | errors travel                                 |
 //! | [`Runtime`], [`JoinHandle`], [`AsyncSocket`], [`Signals`] | no | no | yes  | they touch the loop without locks             |
 //!
+//! Of [`process_pool`]: `Functions` and `CallError` are all three; `ProcessPool` and `Call` are `Unpin` and nothing else.
+//!
 //! # In which order to read
 //!
 //! `executor.rs` first: one turn of the loop is six calls, and they are the table of contents. Then once round the
@@ -72,6 +74,7 @@ pub use outer::cancel_token::{CancelToken, Cancelled};
 pub use outer::interval::{Interval, MissedTicks, interval};
 pub use outer::lent::LENT_BUFFER;
 pub use outer::pool::{Job, PoolStats, Unblock, UnblockError, pool_stats, unblock, unblock_with};
+pub use outer::process_pool;
 pub use outer::remote::RemoteHandle;
 pub use outer::signals::{Signal, Signals, ctrl_c, signals};
 pub use outer::testing;

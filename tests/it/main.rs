@@ -55,6 +55,7 @@ mod memory;
 mod nesting;
 mod panic;
 mod pool;
+mod process_pool;
 mod remote;
 mod send_sync;
 mod serve;

@@ -9,6 +9,7 @@
 
 use std::rc::Rc;
 
+use runtime::process_pool::{self, Call, CallError, Functions, ProcessPool};
 use runtime::{
     AsyncSocket, CancelToken, Cancelled, Elapsed, Gone, Handle, Interval, JoinError, JoinHandle,
     PanicPolicy, RemoteHandle, Runtime, Signals, Sleep, TaskId, Unblock, UnblockError, timeout,
@@ -53,6 +54,10 @@ always!(Send & Sync & Unpin: JoinError, Elapsed, Gone, UnblockError);
 never!(Send: Runtime, JoinHandle<u8>, AsyncSocket<std::net::TcpStream>, Signals);
 never!(Sync: Runtime, JoinHandle<u8>, AsyncSocket<std::net::TcpStream>, Signals);
 always!(Unpin: Runtime, JoinHandle<u8>, AsyncSocket<std::net::TcpStream>, Signals);
+always!(Send & Sync & Unpin: Functions, CallError, process_pool::Builder);
+never!(Send: ProcessPool, Call);
+never!(Sync: ProcessPool, Call);
+always!(Unpin: ProcessPool, Call);
 never!(Send: net::TcpStream, net::TcpListener, net::OwnedReadHalf, net::OwnedWriteHalf);
 always!(Unpin: net::TcpStream, net::TcpListener, net::OwnedReadHalf, net::OwnedWriteHalf);
 

@@ -10,6 +10,7 @@ pub(crate) mod cancel_token;
 pub(crate) mod interval;
 pub(crate) mod lent;
 pub(crate) mod pool;
+pub mod process_pool;
 pub(crate) mod remote;
 pub(crate) mod signals;
 pub mod testing;
