@@ -4,7 +4,7 @@
 //! them this same program started again, and has them call functions that the program has named at the beginning of its
 //! main. What goes in and comes out are bytes.
 //!
-//! A call is a [`Job`] in a queue. A keeper, a task of the runtime, has at most one worker; it takes the first job, starts
+//! A call is a job in a queue. A keeper, a task of the runtime, has at most one worker; it takes the first job, starts
 //! a worker if it has none, sends the request, waits for the answer. Keepers, and their workers, are made when there is a
 //! job and none is idle, up to the pool's number, and stay.
 //!
