@@ -20,7 +20,8 @@ use std::time::{Duration, Instant};
 
 use futures_lite::future::zip;
 use runtime::process_pool::{self, Call, CallError, Functions, ProcessPool};
-use runtime::{Runtime, block_on, spawn, timeout, yield_now};
+use runtime::testing::TestClock;
+use runtime::{Runtime, block_on, now, sleep, spawn, timeout, yield_now};
 
 use crate::support::counters::{panicking_waker, poll_with, until, until_async};
 use crate::support::process::{ChildProcess, children_of, descriptors};
@@ -173,6 +174,27 @@ fn a_pool_is_used_where_it_was_made_and_the_error_says_so() {
         let error = block_on(async { pool.call("echo", "").await }).unwrap_err();
         assert!(matches!(error, CallError::NotStarted(_)), "{error}");
         assert_eq!(rt.block_on(async { pool.call("echo", "abc").await }).unwrap(), b"abc");
+    });
+}
+
+#[test]
+fn a_test_s_clock_does_not_jump_over_a_call() {
+    in_child_process(|| {
+        let functions = functions();
+        let rt = Runtime::builder().time(TestClock::new()).build().unwrap();
+        rt.block_on(async {
+            let pool = ProcessPool::builder(functions).workers(1).build().unwrap();
+            let start = now();
+            for _ in 0..5 {
+                let call = timeout(Duration::from_secs(3600), pool.call("echo", "abc"));
+                assert_eq!(call.await.unwrap().unwrap(), b"abc");
+            }
+            assert_eq!(now(), start);
+            // What waits for nothing outside is no reason to wait.
+            sleep(Duration::from_secs(3600)).await;
+            let crash = timeout(Duration::from_secs(3600), pool.call("abort", ""));
+            assert!(matches!(crash.await.unwrap(), Err(CallError::Crashed(_))));
+        });
     });
 }
 

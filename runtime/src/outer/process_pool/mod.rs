@@ -6,7 +6,8 @@
 //!
 //! A call is a job in a queue. A keeper, a task of the runtime, has at most one worker; it takes the first job, starts
 //! a worker if it has none, sends the request, waits for the answer. Keepers, and their workers, are made when there is a
-//! job and none is idle, up to the pool's number, and stay.
+//! job and none is idle, up to the pool's number, and stay until the pool is closed. (The end of a worker is sudden: no
+//! destructors, no exit handlers.)
 //!
 //! | what happens                         | the call hears             | the worker                | the next job            |
 //! |--------------------------------------|----------------------------|---------------------------|-------------------------|
@@ -315,8 +316,8 @@ struct State {
     queue: BTreeMap<u64, Job>,
     /// How many calls there were.
     calls: u64,
-    /// Keepers without a job, by their numbers. The one that came last is woken first: its worker's memory is warm.
-    idle: Vec<(usize, Waker)>,
+    /// Keepers without a job, each by the number of the call it was made for. The one that came last is woken first: its worker's memory is warm.
+    idle: Vec<(u64, Waker)>,
     keepers: Vec<JoinHandle<()>>,
     /// The last start, if it has failed, with what to tell those who come soon after.
     failed: Option<(Instant, io::ErrorKind, String)>,
@@ -357,12 +358,13 @@ impl Inner {
         state.calls += 1;
         let (slot, count) = (Rc::clone(slot), Rc::clone(&self.count));
         state.queue.insert(number, Job { request: frame(function, bytes), slot, _count: count });
-        if let Some((_, keeper)) = state.idle.pop() {
-            keeper.wake(); // a task of our own runtime: it is put into the run queue, no more
-        } else if state.keepers.len() < workers {
-            let seat = state.keepers.len();
-            let keeper = spawn_named("process pool", Rc::clone(self).keep(seat));
-            state.keepers.push(keeper);
+        let (idle, keepers) = (state.idle.pop(), state.keepers.len());
+        drop(state); // to wake and to spawn is told to an instrument, which is foreign code
+        if let Some((_, keeper)) = idle {
+            keeper.wake();
+        } else if keepers < workers {
+            let keeper = spawn_named("process pool", Rc::clone(self).keep(number));
+            self.state.borrow_mut().keepers.push(keeper);
         }
         Ok(number)
     }
@@ -383,7 +385,7 @@ impl Inner {
     }
 
     /// A keeper's life: it ends when it is aborted, or with the runtime.
-    async fn keep(self: Rc<Self>, seat: usize) {
+    async fn keep(self: Rc<Self>, seat: u64) {
         /// With one keeper gone, nobody may be left for the jobs in the queue.
         struct Closing(Rc<Inner>);
         impl Drop for Closing {
@@ -413,7 +415,7 @@ impl Inner {
     }
 
     /// The first job of the queue, when there is one; `None` if the worker that waits for it has ended.
-    async fn next_job(&self, seat: usize, worker: Option<&Worker>) -> Option<Job> {
+    async fn next_job(&self, seat: u64, worker: Option<&Worker>) -> Option<Job> {
         poll_fn(|cx| {
             let has_ended = worker.is_some_and(|worker| worker.poll_ended(cx).is_ready());
             let mut state = self.state.borrow_mut();
