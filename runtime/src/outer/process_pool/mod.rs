@@ -57,8 +57,8 @@ use worker::{Lost, RETURNED, Worker, frame};
 /// It lives on the runtime it was made in. Dropping it kills its workers and tells calls that are not done yet
 /// [`CallError::Closed`]; nothing waits for that, neither here nor at the end of the process.
 ///
-/// A call costs two messages over a socket and the scheduler's time, some 20 to 40 microseconds together; the first one of
-/// each worker costs its start, some milliseconds. What is shorter than that is better computed where it is, and what need
+/// A call costs two messages over a socket and the scheduler's time, some 40 microseconds together (`cargo bench -p tests
+/// --bench processes` asks your machine); the first one of each worker costs its start, some milliseconds. What is shorter than that is better computed where it is, and what need
 /// not be killed goes to threads ([`unblock`](crate::unblock)) at less cost.
 ///
 /// (Python has this as `concurrent.futures.ProcessPoolExecutor`; that a call dropped is a worker killed comes from curio's
