@@ -35,6 +35,8 @@
 //! | [`Runtime`], [`JoinHandle`], [`AsyncSocket`], [`Signals`] | no | no | yes  | they touch the loop without locks             |
 //! | [`Nursery<E>`], [`Scope<E>`](Scope), [`Child<T>`], [`Started<T>`], [`Shield<T>`] | no | no | yes | they hold tasks of this thread    |
 //!
+//! Of [`process_pool`]: `Functions` and `CallError` are all three; `ProcessPool` and `Call` are `Unpin` and nothing else.
+//!
 //! # In which order to read
 //!
 //! `executor.rs` first: one turn of the loop is six calls, and they are the table of contents. Then once round the
@@ -82,6 +84,7 @@ pub use outer::pool::{
     unblock_when_room, unblock_with,
 };
 pub use outer::process;
+pub use outer::process_pool;
 pub use outer::remote::RemoteHandle;
 pub use outer::scope::{Scope, scope};
 pub use outer::shield::{Shield, shield};

@@ -1,8 +1,10 @@
 //! The talk's service: a number comes in, its Fibonacci number goes out.
 //!
 //! [`Fib::serve`] is the talk's handler, line by line: receive, compute, send, until the client is gone. It looks like the
-//! blocking version, and the loop serves everybody else at each `await`. Computing does not await, so it goes to the pool
-//! ([`Fib::compute`]), and meanwhile the handler listens on: a result that nobody waits for is not worth a core.
+//! blocking version, and the loop serves everybody else at each `await`. Computing does not await, so it goes to a pool
+//! ([`Fib::compute`]), and meanwhile the handler listens on: a result that nobody waits for is not worth a core. The pool is
+//! one of threads, where the recursion asks now and then whether it is still wanted; or one of processes ([`by_process`]),
+//! where it is the talk's plain function, and ended by the end of its process.
 //!
 //! | while a request is computed, the client | then the computation                                              |
 //! |-----------------------------------------|-------------------------------------------------------------------|
@@ -19,12 +21,14 @@
 //! Known limit: of a client that has sent more than 4 KB ahead only a reset is seen, not the end, until its requests have
 //! been taken up.
 //!
-//! Comes from: main.rs. Goes to: framing.rs (requests), manners.rs (the guest), `runtime::unblock_with` (computing).
+//! Comes from: main.rs. Goes to: framing.rs (requests), manners.rs (the guest), `runtime::unblock_with` or a
+//! `ProcessPool` (computing).
 
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
+use runtime::process_pool::ProcessPool;
 use runtime::{Job, sleep, unblock_with, yield_now};
 
 use crate::framing::{Fault, Requests};
@@ -38,6 +42,8 @@ pub(crate) struct Fib {
     pub(crate) max_line: usize,
     /// Whether a client that has ended its side is taken to listen still.
     pub(crate) half_close: bool,
+    /// Where to compute, if not on threads.
+    pub(crate) processes: Option<ProcessPool>,
 }
 
 /// How long a request may still run when its client has ended its side.
@@ -84,11 +90,22 @@ impl Fib {
         }
     }
 
-    /// Has the pool compute one number, and gives the answer; `None` if the client has left.
+    /// Has a pool compute one number, and gives the answer; `None` if the client has left.
     async fn compute(&self, n: u64, guest: &Guest, requests: &mut Requests) -> Option<String> {
-        let result = unblock_with(move |job| fib_for(job, n));
+        let result = async {
+            match &self.processes {
+                Some(pool) => {
+                    let value = pool.call(BY_PROCESS, n.to_le_bytes()).await?;
+                    Ok(String::from_utf8_lossy(&value).into_owned())
+                }
+                None => match unblock_with(move |job| fib_for(job, n)).await? {
+                    Some(value) => Ok(value.to_string()),
+                    None => Err(io::Error::other("it was given up")), // only if nobody is there to read this
+                },
+            }
+        };
         match first_of(result, self.left(guest, requests)).await {
-            First::One(Ok(result)) => result.map(|value| format!("{value}\n")),
+            First::One(Ok(value)) => Some(format!("{value}\n")),
             First::One(Err(refused)) => Some(format!("error: {refused}, try again later\n")),
             First::Other(()) => None,
         }
@@ -126,6 +143,15 @@ async fn read_more(guest: &Guest, requests: &mut Requests) -> io::Result<()> {
 /// As the talk has it: `fib(0)`, which the talk never asks for, is 1 too.
 fn fib(n: u64) -> u64 {
     if n <= 2 { 1 } else { fib(n - 1) + fib(n - 2) }
+}
+
+/// What a process of the pool is asked for: the function's name, and the function.
+pub(crate) const BY_PROCESS: &str = "fib";
+
+/// [`fib`] of the number in these eight bytes, in digits.
+pub(crate) fn by_process(bytes: &[u8]) -> Vec<u8> {
+    let number = bytes.try_into().map(u64::from_le_bytes).expect("eight bytes, as `compute` sends");
+    fib(number).to_string().into_bytes()
 }
 
 /// [`fib`], unless nobody waits for it any more.

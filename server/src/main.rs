@@ -29,21 +29,26 @@ mod manners;
 mod options;
 
 use std::io;
+use std::num::NonZeroUsize;
 use std::process::{ExitCode, exit};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::available_parallelism;
 
 use net::{Excess, Limits, ListenOptions, Served, TcpListener, serve};
+use runtime::process_pool::{self, Functions, ProcessPool};
 use runtime::{CancelToken, Signal, Signals, block_on, signals, spawn, workers};
 
 use crate::echo::Echo;
 use crate::fib::Fib;
 use crate::log::Log;
 use crate::manners::{Guests, TimeLimits};
-use crate::options::{CommonOptions, Options, Service};
+use crate::options::{CommonOptions, FibOptions, Options, Pool, Service};
 
 fn main() -> ExitCode {
-    match run(Options::read()) {
+    // In a process that `--pool processes` has started, this serves that pool and never returns.
+    let functions = process_pool::functions(&[(fib::BY_PROCESS, fib::by_process)]);
+    match run(Options::read(), functions) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("server: {error}");
@@ -55,6 +60,8 @@ fn main() -> ExitCode {
 /// What all workers share.
 struct Server {
     service: Service,
+    /// What other processes can compute for us.
+    functions: Functions,
     log: Log,
     /// Set when the server is to stop.
     stop: CancelToken,
@@ -62,12 +69,13 @@ struct Server {
     listeners: Mutex<Vec<std::net::TcpListener>>,
 }
 
-fn run(service: Service) -> io::Result<()> {
+fn run(service: Service, functions: Functions) -> io::Result<()> {
     let listeners = block_on(listen(service.common()))?;
     let count = listeners.len();
     let log = Log::start(service.common().quiet)?;
     let server = Arc::new(Server {
         service,
+        functions,
         log: log.clone(),
         stop: CancelToken::new(),
         listeners: Mutex::new(listeners),
@@ -172,6 +180,7 @@ impl Server {
                     max_n: options.max_n,
                     max_line: options.max_line,
                     half_close: options.half_close,
+                    processes: self.processes(options)?,
                 });
                 let handler =
                     move |stream, peer| Rc::clone(&fib).serve(guests.welcome(stream, peer));
@@ -184,6 +193,16 @@ impl Server {
                 serve(listener, limits, handler).await
             }
         }
+    }
+
+    /// This worker's part of the processes that compute, if they are asked for.
+    fn processes(&self, options: &FibOptions) -> io::Result<Option<ProcessPool>> {
+        if options.pool == Pool::Threads {
+            return Ok(None);
+        }
+        let count = options.processes.or_else(|| available_parallelism().ok());
+        let count = count.map_or(1, NonZeroUsize::get).div_ceil(options.common.workers.get());
+        ProcessPool::builder(self.functions).workers(count).build().map(Some)
     }
 
     fn limits(&self) -> Limits {

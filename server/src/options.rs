@@ -7,7 +7,7 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// The servers of the talk: async, on one thread, with the computing in a pool.
 ///
@@ -28,6 +28,7 @@ Try it, in two terminals:
   perf1                            the talk's first client: seconds per fib(30)
   perf2                            its second: answers to fib(1) per second
   printf '10\\n12\\n' | nc -N 127.0.0.1 25000
+  server --pool processes          fib in processes of its own, as in the talk
   server echo --prefix '' --workers 4
 
 Ctrl-C ends it: it stops accepting, lets connections end (--drain), exits with 0.
@@ -62,8 +63,25 @@ pub(crate) struct FibOptions {
     /// Compute on for clients that have ended their side (`nc -N`), instead of for 25 ms only
     #[arg(long)]
     pub(crate) half_close: bool,
+    /// Where to compute
+    #[arg(long, value_name = "POOL", value_enum, default_value_t = Pool::Threads)]
+    pub(crate) pool: Pool,
+    /// How many processes `--pool processes` may start; as many as there are cores if it is not given.
+    ///
+    /// They are divided among the workers, at least one each. While all of them compute, requests wait.
+    #[arg(long, value_name = "N")]
+    pub(crate) processes: Option<NonZeroUsize>,
     #[command(flatten)]
     pub(crate) common: CommonOptions,
+}
+
+/// Where fib is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Pool {
+    /// On threads of the server
+    Threads,
+    /// In processes started for it, as the talk's last server does; one is killed when its client leaves
+    Processes,
 }
 
 /// `server echo`.

@@ -58,6 +58,7 @@ mod nursery;
 mod panic;
 mod pool;
 mod process;
+mod process_pool;
 mod remote;
 mod scope;
 mod send_sync;

@@ -10,6 +10,7 @@
 use std::rc::Rc;
 
 use runtime::process::{self, Command};
+use runtime::process_pool::{self, Call, CallError, Functions, ProcessPool};
 use runtime::{
     AsyncSocket, CancelToken, Cancelled, Child, Elapsed, Errors, Gone, Handle, Interval, JoinError,
     JoinHandle, NotStarted, Nursery, PanicPolicy, PipeReader, PipeWriter, RemoteHandle, Runtime,
@@ -64,6 +65,10 @@ always!(Send & Sync & Unpin: Stdin, Command);
 never!(Send: process::Child, PipeReader, PipeWriter);
 never!(Sync: process::Child, PipeReader, PipeWriter);
 always!(Unpin: process::Child, PipeReader, PipeWriter);
+always!(Send & Sync & Unpin: Functions, CallError, process_pool::Builder);
+never!(Send: ProcessPool, Call);
+never!(Sync: ProcessPool, Call);
+always!(Unpin: ProcessPool, Call);
 never!(Send: net::TcpStream, net::TcpListener, net::OwnedReadHalf, net::OwnedWriteHalf);
 always!(Unpin: net::TcpStream, net::TcpListener, net::OwnedReadHalf, net::OwnedWriteHalf);
 

@@ -19,6 +19,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support::process::children_of;
 use crate::support::sockets::reset;
 use crate::support::within;
 
@@ -267,6 +268,103 @@ fn what_is_pending_at_the_end_of_a_stream_is_answered() {
             let lines: Vec<&str> = rest.lines().collect();
             matches!(lines[..], ["55", error, "144"] if error.starts_with("error: "))
         });
+    });
+}
+
+// ---- computing in processes
+
+#[test]
+fn processes_answer_as_threads_do() {
+    deadline(90, || {
+        let server =
+            Server::start(&["fib", "--pool", "processes", "--processes", "2", "--max-n", "40"]);
+        let mut client = server.connect();
+        for (request, answer) in [
+            ("0\n", "1"),
+            ("10\n", "55"),
+            ("x\n", "error: that is not a number; send one from 0 to 40"),
+            ("41\n", "error: 41 is over the limit, which is 40"),
+            ("30\n", "832040"),
+        ] {
+            client.ask(request, answer);
+        }
+        let writing = client.send_aside("10\n12\n20\n".repeat(1000).into_bytes());
+        for i in 0..3000 {
+            assert_eq!(client.line(), ["55", "144", "6765"][i % 3]);
+        }
+        writing.join().unwrap().unwrap();
+        if is_installed("nc") {
+            within_the_grace(|| text(&nc(&server, "10\n12\n20\n")) == "55\n144\n6765\n");
+        }
+    });
+}
+
+#[test]
+fn a_client_that_leaves_ends_the_process_that_computes_for_it() {
+    deadline(120, || {
+        let server = Server::start(&["fib", "--pool", "processes", "--processes", "2"]);
+        let mut witness = server.connect();
+        witness.ask("10\n", "55");
+        for leave in [
+            Client::reset,
+            |client: Client| drop(client),
+            |client: Client| {
+                client.end();
+                assert_eq!(client.rest(), "");
+            },
+        ] {
+            let clients = [(); 2].map(|()| server.connect());
+            clients.iter().for_each(|client| client.send("90\n"));
+            let Some(computing) = server.processes_at_work(2) else {
+                return eprintln!("no /proc: left out");
+            };
+            clients.into_iter().for_each(leave);
+            let ended = eventually(|| {
+                let alive = children_of(server.child.0.id())?;
+                alive.iter().all(|child| !computing.contains(&child.pid)).then_some(())
+            });
+            assert!(ended.is_some(), "they compute on");
+            witness.ask("10\n", "55");
+        }
+    });
+}
+
+#[test]
+fn long_requests_stop_nobody_as_long_as_there_is_a_process_left() {
+    deadline(90, || {
+        let server = Server::start(&["fib", "--pool", "processes", "--processes", "5"]);
+        let long = [(); 4].map(|()| server.connect());
+        long.iter().for_each(|client| client.send("90\n"));
+        if server.processes_at_work(4).is_none() {
+            return eprintln!("no /proc: left out");
+        }
+        let mut fast = server.connect();
+        for _ in 0..100 {
+            fast.ask("1\n", "1");
+        }
+    });
+}
+
+#[test]
+fn the_processes_end_with_the_server() {
+    deadline(120, || {
+        for (signal, code) in [("TERM", Some(0)), ("KILL", None)] {
+            let server = Server::start(&["fib", "--pool", "processes", "--drain", "0.2"]);
+            let client = server.connect();
+            client.send("90\n");
+            let Some(computing) = server.processes_at_work(1) else {
+                return eprintln!("no /proc: left out");
+            };
+            server.signal(signal);
+            assert_eq!(server.end().0.code(), code);
+            for process in computing {
+                let ended = eventually(|| {
+                    let stat = fs::read_to_string(format!("/proc/{process}/stat"));
+                    stat.map_or(true, |stat| stat.contains(") Z ")).then_some(())
+                });
+                assert!(ended.is_some(), "one computes on");
+            }
+        }
     });
 }
 
@@ -719,6 +817,18 @@ impl Server {
             computing |= name.starts_with("pool") && rest.starts_with('R');
         }
         Some(computing)
+    }
+
+    /// Waits until so many of its processes have computed for some time, and says which; `None` where that cannot be seen.
+    #[track_caller]
+    fn processes_at_work(&self, count: usize) -> Option<Vec<u32>> {
+        let at_work = || -> Option<Vec<u32>> {
+            let children = children_of(self.child.0.id())?;
+            Some(children.iter().filter(|child| child.ticks >= 5).map(|child| child.pid).collect())
+        };
+        at_work()?;
+        let seen = eventually(|| at_work().filter(|processes| processes.len() == count));
+        Some(seen.unwrap_or_else(|| panic!("{:?} compute, not {count}", at_work())))
     }
 
     fn descriptors(&self) -> Option<usize> {

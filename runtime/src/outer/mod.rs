@@ -13,6 +13,7 @@ pub(crate) mod nursery;
 pub(crate) mod pipe;
 pub(crate) mod pool;
 pub mod process;
+pub mod process_pool;
 pub(crate) mod remote;
 pub(crate) mod scope;
 pub(crate) mod shield;

@@ -20,6 +20,8 @@
 //! subscriber of a signal puts our handler in, the last one puts back what was there.
 //!
 //! Processes, pipes and standard input need less; that stands in os/process.rs.
+//! Beside the signals, what a worker process of the process pool needs and std does not have: to take its standard input
+//! away, to wait for a socket's end without reading, to end at once.
 //!
 //! What it does not do: decide which signals make sense to wait for (outer/signals.rs), or touch any thread's mask.
 //!
@@ -28,8 +30,9 @@
 mod threads;
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
-use std::os::fd::IntoRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -305,6 +308,37 @@ fn bit(number: i32) -> u64 {
 
 fn numbers(signals: u64) -> impl Iterator<Item = i32> {
     (1..=MAX_SIGNAL).filter(move |&number| signals & bit(number) != 0)
+}
+
+/// Gives what standard input is, closed on exec, and leaves `/dev/null` in its place: no process that this one starts
+/// reads from it, or holds it open.
+pub(crate) fn take_stdin() -> io::Result<OwnedFd> {
+    let taken = io::stdin().as_fd().try_clone_to_owned()?;
+    let null = File::open("/dev/null")?;
+    // SAFETY: a call that touches no memory. Descriptor 0 belongs to nobody but standard input, and stays open.
+    let result = unsafe { libc::dup2(null.as_raw_fd(), 0) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(taken) }
+}
+
+/// Waits, blocking, until the other end of a socket is closed. What there is to read stays unread. (Also comes back if the
+/// kernel cannot watch the socket; it is of no use then.)
+pub(crate) fn wait_for_hang_up(socket: BorrowedFd<'_>) {
+    loop {
+        // No events: a hang-up and errors are reported unasked.
+        let mut entry = libc::pollfd { fd: socket.as_raw_fd(), events: 0, revents: 0 };
+        // SAFETY: `entry` is one record of ours, and lives through the call.
+        let result = unsafe { libc::poll(&raw mut entry, 1, -1) };
+        let interrupted = || io::Error::last_os_error().kind() == io::ErrorKind::Interrupted;
+        if result > 0 || result < 0 && !interrupted() {
+            return;
+        }
+    }
+}
+
+/// Ends the process, whatever its other threads are doing: no exit handlers, no destructors.
+pub(crate) fn exit_now(status: i32) -> ! {
+    // SAFETY: it does not come back, and runs none of the process's code.
+    unsafe { libc::_exit(status) }
 }
 
 #[cfg(all(test, not(ground_loom)))]

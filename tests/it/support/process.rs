@@ -31,3 +31,30 @@ pub(crate) fn limit_descriptors(most: u64) {
     let result = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
     assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
 }
+
+/// A child process, as `/proc` tells of it.
+#[derive(Debug)]
+pub(crate) struct ChildProcess {
+    pub(crate) pid: u32,
+    /// That of its first thread: `T`: stopped; `Z`: ended and not waited for.
+    pub(crate) state: char,
+    /// Its CPU time outside of the kernel, in clock ticks.
+    pub(crate) ticks: u64,
+}
+
+/// The children of a process.
+pub(crate) fn children_of(parent: u32) -> Option<Vec<ChildProcess>> {
+    let mut children = Vec::new();
+    for entry in fs::read_dir("/proc").ok()? {
+        let Ok(stat) = fs::read_to_string(entry.ok()?.path().join("stat")) else {
+            continue; // no process, or one that has ended meanwhile
+        };
+        let (number, rest) = stat.split_once(" (")?;
+        let fields: Vec<&str> = rest.rsplit_once(") ")?.1.split(' ').collect();
+        if fields[1].parse() == Ok(parent) {
+            let (pid, state) = (number.parse().ok()?, fields[0].chars().next()?);
+            children.push(ChildProcess { pid, state, ticks: fields[11].parse().ok()? });
+        }
+    }
+    Some(children)
+}

@@ -1,0 +1,587 @@
+//! Does the process pool keep its word: killed when nobody waits, one crash for one job, nothing left behind?
+//!
+//! A worker is this test's binary, started again with the same arguments: so each test runs in a child process, where these
+//! are its own name, and the workers come by the same way to the call of `functions` that makes them workers. What they
+//! leave behind is counted by the kernel: descriptors, and children with their states, zombies among them.
+//!
+//! A worker that outlived its pool would hold the child process's standard error open, and the test would hang by that.
+//!
+//! Comes from: main.rs. Goes to: outer/process_pool of the runtime.
+
+use std::env;
+use std::fs;
+use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{self, Command, Stdio};
+use std::rc::Rc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use futures_lite::future::zip;
+use runtime::process_pool::{self, Call, CallError, Functions, ProcessPool};
+use runtime::testing::TestClock;
+use runtime::{Runtime, block_on, now, sleep, spawn, timeout, yield_now};
+
+use crate::support::counters::{panicking_waker, poll_with, until, until_async};
+use crate::support::process::{ChildProcess, children_of, descriptors};
+use crate::support::{child_process, in_child_process};
+
+fn functions() -> Functions {
+    process_pool::functions(&[
+        ("echo", <[u8]>::to_vec),
+        ("pid", |_| process::id().to_string().into_bytes()),
+        ("zeroes", |count| vec![0; text(count).parse().unwrap()]),
+        ("panic", |words| panic!("{}", text(words))),
+        ("abort", |_| process::abort()),
+        ("exit", |code| process::exit(text(code).parse().unwrap())),
+        ("for ever", |_| {
+            loop {
+                std::hint::spin_loop();
+            }
+        }),
+        ("note", |file| {
+            note(&PathBuf::from(text(file)), "called");
+            Vec::new()
+        }),
+        ("cat", |_| {
+            let mut cat = Command::new("cat");
+            cat.stdin(Stdio::inherit()).output().unwrap().stdout
+        }),
+        ("heir", |_| {
+            let mut again = Command::new(env::current_exe().unwrap());
+            again.args(env::args().skip(1)).env("GROUND_TEST_HEIR", "1").stdin(Stdio::inherit());
+            again.output().unwrap().stdout
+        }),
+    ])
+}
+
+/// The body of a test, in its child process and, as far as the first line, in its workers.
+fn with_pool(workers: usize, body: impl AsyncFnOnce(&ProcessPool)) {
+    let functions = functions();
+    block_on(async {
+        let pool = ProcessPool::builder(functions).workers(workers).build().unwrap();
+        body(&pool).await;
+    });
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+async fn pid(pool: &ProcessPool) -> u32 {
+    text(&pool.call("pid", "").await.unwrap()).parse().unwrap()
+}
+
+/// All workers there are, the dead that nobody has waited for among them.
+fn workers() -> Vec<ChildProcess> {
+    children_of(process::id()).expect("these tests need /proc")
+}
+
+/// Waits until a call of "for ever" is being computed, and says by whom: nobody else computes so long.
+async fn computing() -> u32 {
+    let found = || workers().into_iter().find(|worker| worker.state != 'Z' && worker.ticks >= 5);
+    until_async(|| found().is_some()).await;
+    found().unwrap().pid
+}
+
+async fn no_workers() {
+    until_async(|| workers().is_empty()).await;
+}
+
+/// A file of this test's own.
+fn file(name: &str) -> PathBuf {
+    env::temp_dir().join(format!("ground-up-test-{}-{name}", process::id()))
+}
+
+fn note(file: &PathBuf, line: &str) {
+    let mut file = fs::File::options().create(true).append(true).open(file).unwrap();
+    writeln!(file, "{line}").unwrap();
+}
+
+fn kill(pid: u32, signal: i32) {
+    // SAFETY: a call that touches no memory. The number is a child's that nobody has waited for.
+    assert_eq!(unsafe { libc::kill(pid as i32, signal) }, 0);
+}
+
+// ---- calls
+
+#[test]
+fn a_call_gives_what_the_function_returns() {
+    in_child_process(|| {
+        with_pool(1, async |pool| {
+            for size in [0, 1, 15, 4080, 4096, 65_520, 65_536, 65_537, 1 << 20, (3 << 20) + 7] {
+                let bytes: Vec<u8> = (0..size).map(|i: usize| (i * 7 + (i >> 9)) as u8).collect();
+                assert!(pool.call("echo", &bytes).await.unwrap() == bytes, "{size} bytes");
+            }
+            let worker = pid(pool).await;
+            assert_ne!(worker, process::id());
+            for n in 0..500u32 {
+                assert_eq!(pool.call("echo", n.to_le_bytes()).await.unwrap(), n.to_le_bytes());
+            }
+            assert_eq!((pid(pool).await, workers().len()), (worker, 1));
+        });
+    });
+}
+
+#[test]
+fn calls_run_side_by_side_and_no_process_is_started_before_its_first_job() {
+    in_child_process(|| {
+        with_pool(2, async |pool| {
+            yield_now().await;
+            assert_eq!(workers().len(), 0);
+            let _long = pool.call("for ever", "");
+            assert_eq!(pool.call("echo", "abc").await.unwrap(), b"abc");
+            assert_eq!(workers().len(), 2);
+            // Many more than there are workers, all at once.
+            let calls: Vec<_> = (0..200u8).map(|n| pool.call("echo", [n])).collect();
+            for (n, call) in calls.into_iter().enumerate().rev() {
+                assert_eq!(call.await.unwrap(), [n as u8]);
+            }
+            assert_eq!(workers().len(), 2);
+        });
+    });
+}
+
+#[test]
+fn the_first_call_is_the_first_served() {
+    in_child_process(|| {
+        with_pool(1, async |pool| {
+            let calls: Vec<_> = (0..50u8).map(|n| pool.call("echo", [n])).collect();
+            let order = Rc::new(std::cell::RefCell::new(Vec::new()));
+            let note = |call: Call| {
+                let order = Rc::clone(&order);
+                spawn(async move {
+                    let answer = call.await.unwrap();
+                    order.borrow_mut().push(answer[0]);
+                })
+            };
+            for task in calls.into_iter().rev().map(note).collect::<Vec<_>>() {
+                task.await.unwrap();
+            }
+            assert_eq!(*order.borrow(), (0..50).collect::<Vec<_>>());
+        });
+    });
+}
+
+#[test]
+fn a_pool_is_used_where_it_was_made_and_the_error_says_so() {
+    in_child_process(|| {
+        let functions = functions();
+        let error = ProcessPool::new(functions).unwrap_err();
+        assert!(error.to_string().contains("outside of a runtime"), "{error}");
+        let rt = Runtime::new().unwrap();
+        let pool = rt.block_on(async { ProcessPool::new(functions).unwrap() });
+        let error = block_on(pool.call("echo", "")).unwrap_err();
+        assert!(matches!(error, CallError::NotStarted(_)), "{error}");
+        let error = block_on(async { pool.call("echo", "").await }).unwrap_err();
+        assert!(matches!(error, CallError::NotStarted(_)), "{error}");
+        assert_eq!(rt.block_on(async { pool.call("echo", "abc").await }).unwrap(), b"abc");
+    });
+}
+
+#[test]
+fn a_test_s_clock_does_not_jump_over_a_call() {
+    in_child_process(|| {
+        let functions = functions();
+        let rt = Runtime::builder().time(TestClock::new()).build().unwrap();
+        rt.block_on(async {
+            let pool = ProcessPool::builder(functions).workers(1).build().unwrap();
+            let start = now();
+            for _ in 0..5 {
+                let call = timeout(Duration::from_secs(3600), pool.call("echo", "abc"));
+                assert_eq!(call.await.unwrap().unwrap(), b"abc");
+            }
+            assert_eq!(now(), start);
+            // What waits for nothing outside is no reason to wait.
+            sleep(Duration::from_secs(3600)).await;
+            let crash = timeout(Duration::from_secs(3600), pool.call("abort", ""));
+            assert!(matches!(crash.await.unwrap(), Err(CallError::Crashed(_))));
+        });
+    });
+}
+
+// ---- what is refused
+
+#[test]
+fn an_unknown_function_and_too_many_bytes_are_errors_and_cost_no_worker() {
+    in_child_process(|| {
+        let functions = functions();
+        block_on(async {
+            let pool = ProcessPool::builder(functions).workers(1).longest(1000).build().unwrap();
+            let error = pool.call("nobody", "").await.unwrap_err();
+            assert!(matches!(&error, CallError::UnknownFunction(name) if name == "nobody"));
+            let error = pool.call("echo", [0; 1001]).await.unwrap_err();
+            assert!(matches!(error, CallError::TooLong { length: 1001, longest: 1000 }));
+            assert_eq!(workers().len(), 0);
+            assert_eq!(pool.call("echo", [0; 1000]).await.unwrap(), [0; 1000]);
+        });
+    });
+}
+
+#[test]
+fn an_answer_that_is_too_long_is_an_error_and_the_next_call_is_answered() {
+    in_child_process(|| {
+        let functions = functions();
+        block_on(async {
+            let pool = ProcessPool::builder(functions).workers(1).longest(1000).build().unwrap();
+            for _ in 0..3 {
+                let error = pool.call("zeroes", "50000000").await.unwrap_err();
+                assert!(matches!(error, CallError::TooLong { length: 50_000_000, longest: 1000 }));
+                assert_eq!(pool.call("zeroes", "1000").await.unwrap(), [0; 1000]);
+            }
+        });
+    });
+}
+
+#[test]
+fn a_full_queue_is_an_error_and_counts_only_those_that_wait() {
+    in_child_process(|| {
+        let functions = functions();
+        block_on(async {
+            let pool = ProcessPool::builder(functions).workers(1).queue(2).build().unwrap();
+            let running = pool.call("for ever", "");
+            let (first, second) = (pool.call("echo", "1"), pool.call("echo", "2"));
+            assert!(matches!(pool.call("echo", "3").await, Err(CallError::Full)));
+            drop(first);
+            let third = pool.call("echo", "3");
+            assert!(matches!(pool.call("echo", "4").await, Err(CallError::Full)));
+            drop(running);
+            assert_eq!((second.await.unwrap(), third.await.unwrap()), (b"2".into(), b"3".into()));
+            // With nothing to do, it takes three again.
+            let calls = [(); 3].map(|()| pool.call("echo", ""));
+            assert!(matches!(pool.call("echo", "").await, Err(CallError::Full)));
+            for call in calls {
+                call.await.unwrap();
+            }
+        });
+    });
+}
+
+// ---- what goes wrong
+
+#[test]
+fn a_panic_is_told_in_its_words_and_the_worker_stays() {
+    let printed = in_child_process(|| {
+        with_pool(1, async |pool| {
+            let worker = pid(pool).await;
+            let error = pool.call("panic", "out of luck").await.unwrap_err();
+            assert!(matches!(&error, CallError::Panicked(words) if words == "out of luck"));
+            assert_eq!(pid(pool).await, worker);
+        });
+    });
+    assert!(printed.contains("out of luck"), "the panic hook has its say on standard error");
+}
+
+#[test]
+fn a_crash_costs_its_own_job_and_no_other() {
+    in_child_process(|| {
+        with_pool(2, async |pool| {
+            let mut calls = Vec::new();
+            for n in 0..10u8 {
+                calls.push(pool.call("echo", [n]));
+                calls.push(pool.call(["abort", "exit"][usize::from(n) % 2], "7"));
+            }
+            for (n, call) in calls.into_iter().enumerate() {
+                match (n % 4, call.await) {
+                    (0 | 2, Ok(answer)) => assert_eq!(answer, [n as u8 / 2]),
+                    (1, Err(CallError::Crashed(status))) => {
+                        assert_eq!(status.signal(), Some(libc::SIGABRT));
+                    }
+                    (3, Err(CallError::Crashed(status))) => assert_eq!(status.code(), Some(7)),
+                    (_, other) => panic!("call {n}: {other:?}"),
+                }
+            }
+            // Those that have crashed were waited for.
+            until_async(|| workers().iter().all(|worker| worker.state != 'Z')).await;
+        });
+    });
+}
+
+#[test]
+fn a_worker_that_dies_while_it_has_nothing_to_do_is_waited_for_and_costs_no_job() {
+    in_child_process(|| {
+        with_pool(1, async |pool| {
+            for _ in 0..3 {
+                kill(pid(pool).await, libc::SIGKILL);
+                no_workers().await;
+                assert_eq!(pool.call("echo", "abc").await.unwrap(), b"abc");
+            }
+        });
+    });
+}
+
+#[test]
+fn a_job_that_its_worker_has_not_taken_in_goes_to_another() {
+    if !cfg!(target_os = "linux") {
+        return eprintln!("only Linux says that it was not taken in: left out");
+    }
+    in_child_process(|| {
+        with_pool(1, async |pool| {
+            let worker = pid(pool).await;
+            kill(worker, libc::SIGSTOP);
+            until_async(|| workers().iter().any(|worker| worker.state == 'T')).await;
+            let call = spawn(pool.call("echo", "abc"));
+            for _ in 0..10 {
+                yield_now().await; // now it is sent
+            }
+            kill(worker, libc::SIGKILL);
+            assert_eq!(call.await.unwrap().unwrap(), b"abc");
+        });
+    });
+}
+
+// ---- nobody waits any more
+
+#[test]
+fn dropping_a_call_kills_the_worker_that_computes_it() {
+    in_child_process(|| {
+        with_pool(2, async |pool| {
+            let stays = pid(pool).await;
+            for _ in 0..5 {
+                let call = pool.call("for ever", "");
+                let other = pool.call("for ever", "");
+                let worker = computing().await;
+                drop((call, other));
+                until_async(|| workers().iter().all(|other| other.pid != worker)).await;
+                assert_eq!(pool.call("echo", "abc").await.unwrap(), b"abc");
+            }
+            assert_ne!(pid(pool).await, stays);
+            let late = timeout(Duration::from_millis(5), pool.call("for ever", "")).await;
+            assert!(late.is_err());
+            assert_eq!(pool.call("echo", "abc").await.unwrap(), b"abc");
+        });
+    });
+}
+
+#[test]
+fn a_call_that_is_dropped_in_the_queue_is_never_begun() {
+    in_child_process(|| {
+        with_pool(1, async |pool| {
+            let file = file("note");
+            let name = file.to_str().unwrap();
+            let running = pool.call("for ever", "");
+            let waiting = pool.call("note", name);
+            drop(waiting);
+            drop(running);
+            pool.call("echo", "").await.unwrap();
+            assert!(!file.exists());
+            pool.call("note", name).await.unwrap();
+            assert_eq!(fs::read_to_string(&file).unwrap(), "called\n");
+            fs::remove_file(&file).unwrap();
+        });
+    });
+}
+
+// ---- how a worker comes to be one
+
+#[test]
+fn a_program_that_ends_before_it_names_its_functions_is_told_so_and_started_three_times() {
+    in_child_process(|| {
+        const NOTES: &str = "GROUND_TEST_NOTES";
+        if let Ok(notes) = env::var(NOTES) {
+            note(&PathBuf::from(notes), "started");
+            process::exit(7);
+        }
+        let notes = file("starts");
+        // SAFETY: the other threads of the process only wait.
+        unsafe { env::set_var(NOTES, &notes) };
+        with_pool(1, async |pool| {
+            let calls = [(); 100].map(|()| pool.call("echo", ""));
+            for call in calls {
+                let error = call.await.unwrap_err();
+                let CallError::NotStarted(error) = error else { panic!("{error}") };
+                let error = error.to_string();
+                assert!(error.contains("exit status: 7"), "{error}");
+                assert!(error.contains("process_pool::functions"), "{error}");
+            }
+            assert_eq!(fs::read_to_string(&notes).unwrap().lines().count(), 3);
+            fs::remove_file(&notes).unwrap();
+        });
+    });
+}
+
+#[test]
+fn a_program_that_waits_before_it_names_its_functions_is_given_up() {
+    in_child_process(|| {
+        const HANGS: &str = "GROUND_TEST_HANGS";
+        if env::var_os(HANGS).is_some() {
+            loop {
+                thread::park();
+            }
+        }
+        // SAFETY: the other threads of the process only wait.
+        unsafe { env::set_var(HANGS, "1") };
+        with_pool(1, async |pool| {
+            let calls = [(); 10].map(|()| pool.call("echo", ""));
+            for call in calls {
+                let error = call.await.unwrap_err();
+                let CallError::NotStarted(error) = error else { panic!("{error}") };
+                assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+                assert!(error.to_string().contains("process_pool::functions"), "{error}");
+            }
+            no_workers().await;
+        });
+    });
+}
+
+#[test]
+fn a_process_that_a_worker_starts_is_no_worker_and_reads_nothing_of_its() {
+    in_child_process(|| {
+        let functions = functions();
+        if env::var_os("GROUND_TEST_HEIR").is_some() {
+            println!("a program as any other");
+            return;
+        }
+        block_on(async {
+            let pool = ProcessPool::builder(functions).workers(1).build().unwrap();
+            let said = pool.call("heir", "").await.unwrap();
+            assert!(text(&said).contains("a program as any other"), "{}", text(&said));
+            assert_eq!(pool.call("cat", "").await.unwrap(), b"");
+            assert_eq!(pool.call("echo", "abc").await.unwrap(), b"abc");
+        });
+    });
+}
+
+#[test]
+fn a_worker_is_called_as_its_program_and_out_of_reach_of_the_terminal_s_keys() {
+    in_child_process(|| {
+        with_pool(1, async |pool| {
+            let worker = pid(pool).await;
+            let stat = |pid| fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+            let name =
+                |stat: &str| stat[stat.find('(').unwrap()..stat.rfind(')').unwrap()].to_owned();
+            let group = |stat: &str| {
+                stat.rsplit_once(") ").unwrap().1.split(' ').nth(2).unwrap().to_owned()
+            };
+            let (own, worker) = (stat(process::id()), stat(worker));
+            assert_eq!(name(&worker), name(&own));
+            assert_ne!(group(&worker), group(&own));
+        });
+    });
+}
+
+#[test]
+fn a_caller_s_waker_that_panics_costs_the_pool_nothing() {
+    in_child_process(|| {
+        with_pool(1, async |pool| {
+            let mut call = pool.call("echo", "abc");
+            assert!(poll_with(&mut call, &panicking_waker()).is_pending());
+            assert_eq!(pool.call("echo", "def").await.unwrap(), b"def");
+            assert_eq!(call.await.unwrap(), b"abc");
+        });
+    });
+}
+
+// ---- the end
+
+#[test]
+fn dropping_the_pool_kills_all_workers_and_tells_the_calls() {
+    in_child_process(|| {
+        let functions = functions();
+        block_on(async {
+            let pool = ProcessPool::builder(functions).workers(2).build().unwrap();
+            pool.call("echo", "").await.unwrap();
+            let calls = [(); 4].map(|()| pool.call("for ever", ""));
+            computing().await;
+            drop(pool);
+            for call in calls {
+                let error = call.await.unwrap_err();
+                assert!(matches!(error, CallError::Closed), "{error}");
+            }
+            no_workers().await;
+        });
+    });
+}
+
+#[test]
+fn a_closed_pool_says_so() {
+    in_child_process(|| {
+        with_pool(1, async |pool| {
+            pool.call("echo", "").await.unwrap();
+            pool.close();
+            assert!(matches!(pool.call("echo", "").await, Err(CallError::Closed)));
+            no_workers().await;
+            pool.close();
+        });
+    });
+}
+
+#[test]
+fn the_end_of_the_runtime_is_the_end_of_its_pools() {
+    in_child_process(|| {
+        let functions = functions();
+        let rt = Runtime::new().unwrap();
+        let (pool, calls) = rt.block_on(async {
+            let pool = ProcessPool::builder(functions).workers(2).build().unwrap();
+            let calls = [(); 5].map(|()| pool.call("for ever", ""));
+            computing().await;
+            (pool, calls)
+        });
+        drop(rt);
+        for call in calls {
+            let error = block_on(call).unwrap_err();
+            assert!(matches!(error, CallError::Closed), "{error}");
+        }
+        until(|| workers().is_empty());
+        let error = block_on(async { pool.call("echo", "").await }).unwrap_err();
+        assert!(matches!(error, CallError::Closed), "{error}");
+    });
+}
+
+#[test]
+fn whatever_becomes_of_workers_nothing_is_left_over() {
+    in_child_process(|| {
+        let functions = functions();
+        block_on(async {
+            let round = async || {
+                let pool = ProcessPool::builder(functions).workers(2).build().unwrap();
+                let (dropped, queued) = (pool.call("for ever", ""), pool.call("echo", ""));
+                let (crash, panic) = (pool.call("abort", ""), pool.call("panic", ""));
+                queued.await.unwrap();
+                drop(dropped);
+                zip(crash, panic).await.0.unwrap_err();
+                drop(pool.call("for ever", ""));
+                pool.call("echo", "").await.unwrap();
+                let _left_to_the_end = pool.call("for ever", "");
+                yield_now().await;
+                drop(pool);
+                no_workers().await;
+            };
+            round().await;
+            let before = descriptors();
+            for _ in 0..10 {
+                round().await;
+            }
+            until_async(|| descriptors() == before).await;
+        });
+    });
+}
+
+#[test]
+fn neither_a_busy_worker_nor_an_idle_one_holds_up_the_exit_or_outlives_it() {
+    let started = Instant::now();
+    // An abort tells nobody: it is the kernel that closes the sockets.
+    for end in [|| process::exit(0), || process::abort()] {
+        let (_, printed) = child_process(move || {
+            let functions = functions();
+            let rt = Runtime::new().unwrap();
+            let all = rt.block_on(async {
+                let pool = ProcessPool::builder(functions).workers(2).build().unwrap();
+                let call = pool.call("for ever", "");
+                let (idle, busy) = (pid(&pool).await, computing().await);
+                println!("workers: {idle} {busy}");
+                (pool, call)
+            });
+            std::mem::forget((rt, all));
+            end()
+        });
+        let line = printed.lines().find_map(|line| line.split_once("workers: ")).expect("a line");
+        for worker in line.1.split(' ') {
+            let stat = PathBuf::from(format!("/proc/{worker}/stat"));
+            until(|| !stat.exists());
+        }
+    }
+    // They end by themselves after 60 s: a test's deadline, which runs in them, too.
+    assert!(started.elapsed() < Duration::from_secs(45));
+}
