@@ -29,6 +29,8 @@
 //! | `timeout`'s future                             | as its future | as its future | no |                                         |
 //! | [`Unblock<T>`]                                 | `T: Send` | `T: Send` | yes | its result comes from another thread          |
 //! | [`JoinError`], [`Elapsed`], [`Gone`]           | yes    | yes    | yes     | errors travel                                 |
+//! | [`Statistics`](instruments::Statistics), [`Snapshot`](instruments::Snapshot) | yes | yes | yes | for whoever looks, on any thread |
+//! | [`LongPoll`](instruments::LongPoll)            | no     | no     | yes     | it is called by the loop alone                |
 //! | [`Runtime`], [`JoinHandle`], [`AsyncSocket`], [`Signals`] | no | no | yes  | they touch the loop without locks             |
 //!
 //! # In which order to read
@@ -69,6 +71,7 @@ pub use executor::{Builder, Gone, Handle, Runtime, block_on, spawn, spawn_named}
 pub use instrument::{Instrument, Reason, TaskId, Wait};
 pub use outer::accept::Accept;
 pub use outer::cancel_token::{CancelToken, Cancelled};
+pub use outer::instruments;
 pub use outer::interval::{Interval, MissedTicks, interval};
 pub use outer::lent::LENT_BUFFER;
 pub use outer::pool::{Job, PoolStats, Unblock, UnblockError, pool_stats, unblock, unblock_with};

@@ -51,6 +51,7 @@ mod drop_order;
 mod edges;
 mod fairness;
 mod fork;
+mod instruments;
 mod memory;
 mod nesting;
 mod panic;

@@ -9,6 +9,7 @@
 
 use std::rc::Rc;
 
+use runtime::instruments::{LongPoll, Snapshot, Statistics, TaskStatistics, TooLong, WaitingFor};
 use runtime::{
     AsyncSocket, CancelToken, Cancelled, Elapsed, Gone, Handle, Interval, JoinError, JoinHandle,
     PanicPolicy, RemoteHandle, Runtime, Signals, Sleep, TaskId, Unblock, UnblockError, timeout,
@@ -49,6 +50,10 @@ always!(Send & Sync & Unpin: Sleep, Interval);
 always!(Send & Sync & Unpin: Unblock<u8>, Unblock<Moved>);
 never!(Send: Unblock<Bound>);
 never!(Sync: Unblock<Bound>);
+always!(Send & Sync & Unpin: Statistics, Snapshot, TaskStatistics, TooLong, WaitingFor);
+never!(Send: LongPoll);
+never!(Sync: LongPoll);
+always!(Unpin: LongPoll);
 always!(Send & Sync & Unpin: JoinError, Elapsed, Gone, UnblockError);
 never!(Send: Runtime, JoinHandle<u8>, AsyncSocket<std::net::TcpStream>, Signals);
 never!(Sync: Runtime, JoinHandle<u8>, AsyncSocket<std::net::TcpStream>, Signals);

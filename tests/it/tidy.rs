@@ -381,9 +381,12 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for path in entries {
         let name = path.file_name().unwrap_or_default();
+        if name == ".git" {
+            continue; // a folder; in a second worktree, a file with the first one's path
+        }
         if !path.is_dir() {
             files.push(path);
-        } else if name != ".git" && !name.as_encoded_bytes().starts_with(b"target") {
+        } else if !name.as_encoded_bytes().starts_with(b"target") {
             files.extend(self::files(&path));
         }
     }

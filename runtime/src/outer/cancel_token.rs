@@ -107,6 +107,7 @@ impl Future for Cancelled {
         drop(state);
         drop(replaced); // a waker is foreign code: not under the lock
         this.number = Some(number);
+        crate::parked(&crate::Wait { reason: crate::Reason::Token, source: None, label: None });
         Poll::Pending
     }
 }
