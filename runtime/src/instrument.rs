@@ -6,7 +6,8 @@
 //!
 //! The rule: a hook only looks. It runs inside the loop, at places where the runtime's own state is consistent; it may
 //! read the clock, count, and write to memory of its own. It must not block. An
-//! instrument that panics is removed, with a line on standard error, and the loop goes on.
+//! instrument that panics is removed, with a line on standard error, and the loop goes on. Two that are of use to most
+//! programs, and how to set several, stand in outer/instruments/.
 //!
 //! The idea of hooks around every step is trio's (its Instrument interface).
 //!
@@ -40,7 +41,7 @@ pub trait Instrument {
     fn spawned(&self, task: TaskId, name: Option<&str>, site: &'static Location<'static>) {
         let _ = (task, name, site);
     }
-    /// The loop is about to poll the task.
+    /// The loop is about to poll the task; or to find that it was aborted while it stood in the run queue, and has ended.
     fn poll_started(&self, task: TaskId) {
         let _ = task;
     }
@@ -92,8 +93,24 @@ pub enum Reason {
     Timer,
     /// The end of another task.
     Join,
-    /// A job in the pool.
+    /// A job in the pool. When it has ended, the task is told to be woken from abroad; the pool counts by itself
+    /// ([`pool_stats`](crate::pool_stats)), since it serves all runtimes of the process and code that runs under none.
     Job,
+    /// A [`CancelToken`](crate::CancelToken) to be set.
+    Token,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Reason::Readable => "readable",
+            Reason::Writable => "writable",
+            Reason::Timer => "timer",
+            Reason::Join => "join",
+            Reason::Job => "job",
+            Reason::Token => "token",
+        })
+    }
 }
 
 /// The number of a task, unique within its runtime and never given twice.

@@ -32,6 +32,8 @@
 //! | [`process::Child`], [`PipeReader`], [`PipeWriter`] | no | no     | yes     | the loop watches their descriptors            |
 //! | [`JoinError`], [`Elapsed`], [`Gone`], [`NotStarted`] | yes | yes | yes     | errors travel                                 |
 //! | [`Errors<E>`]                                  | as `E` | as `E` | as `E`  | they do if what they list does                |
+//! | [`Statistics`](instruments::Statistics), [`Snapshot`](instruments::Snapshot) | yes | yes | yes | for whoever looks, on any thread |
+//! | [`LongPoll`](instruments::LongPoll)            | no     | no     | yes     | it is called by the loop alone                |
 //! | [`Runtime`], [`JoinHandle`], [`AsyncSocket`], [`Signals`] | no | no | yes  | they touch the loop without locks             |
 //! | [`Nursery<E>`], [`Scope<E>`](Scope), [`Child<T>`], [`Started<T>`], [`Shield<T>`] | no | no | yes | they hold tasks of this thread    |
 //!
@@ -75,6 +77,7 @@ pub use executor::{Builder, Gone, Handle, Runtime, block_on, spawn, spawn_named}
 pub use instrument::{Instrument, Reason, TaskId, Wait};
 pub use outer::accept::Accept;
 pub use outer::cancel_token::{CancelToken, Cancelled};
+pub use outer::instruments;
 pub use outer::interval::{Interval, MissedTicks, interval};
 pub use outer::lent::LENT_BUFFER;
 pub use outer::nursery::{Child, Errors, NotStarted, Nursery, Started, nursery};

@@ -52,6 +52,7 @@ mod drop_order;
 mod edges;
 mod fairness;
 mod fork;
+mod instruments;
 mod memory;
 mod nesting;
 mod nursery;

@@ -19,6 +19,7 @@ use runtime::{CancelToken, Runtime, pool_stats, sleep, spawn, timeout, unblock, 
 use crate::counting;
 use crate::support::counters::{Counter, Watcher, give_waker, until_async};
 use crate::support::in_child_process;
+use crate::support::process::descriptors;
 use crate::support::sockets::{async_pair, pair};
 
 /// Runs `round` once to warm up, then some times more, and gives by how many bytes the heap has grown in the best of them.
@@ -277,5 +278,50 @@ fn an_instrument_goes_with_its_runtime_although_a_waker_dies_abroad() {
         drop(rt);
         thread::spawn(move || drop(waker)).join().unwrap();
         assert_eq!(Rc::strong_count(&watcher), 1);
+    });
+}
+
+#[test]
+fn tasks_timers_and_jobs_by_the_million_leave_nothing_behind() {
+    // As many of each kind; with GROUND_DEEP=1, the million.
+    const WAVE: usize = 5_000;
+    in_child_process(|| {
+        let deep = std::env::var_os("GROUND_DEEP").is_some();
+        let waves = if deep { 1_000_000 / WAVE } else { 8 };
+        // They end in any order: some at once, some by a time, some by a thread, some because they are given up.
+        let wave = async || {
+            let mut tasks = Vec::with_capacity(3 * WAVE);
+            for n in 0..WAVE {
+                tasks.push(spawn(async move { n }));
+                tasks.push(spawn(async move {
+                    sleep(Duration::from_micros(n as u64 % 2000)).await;
+                    n
+                }));
+                tasks.push(spawn(async move { unblock(move || n).await.unwrap() }));
+                drop(spawn(timeout(Duration::from_secs(3600), yield_now())));
+                spawn(unblock(|| ())).abort();
+            }
+            for (at, task) in tasks.into_iter().enumerate() {
+                assert_eq!(task.await.unwrap(), at / 3);
+            }
+            until_async(|| pool_stats().idle == pool_stats().threads).await;
+        };
+        let rt = Runtime::new().unwrap();
+        counting::start();
+        rt.block_on(wave());
+        let (start, open) = (counting::now(), descriptors());
+        let mut least = i64::MAX;
+        for _ in 1..waves {
+            let before = counting::now();
+            rt.block_on(wave());
+            least = least.min(before.until_now().bytes);
+        }
+        // A leak grows in every wave. What is kept grows to its peak, the most tasks that were ever alive at a time.
+        assert!(least < WAVE as i64, "{least} bytes a wave");
+        let kept = start.until_now().bytes;
+        assert!(kept < 5_000_000, "{kept} bytes after {waves} waves");
+        assert_eq!(descriptors(), open);
+        assert_eq!(rt.turn(Some(Duration::ZERO)).unwrap(), None, "no timer waits");
+        drop(rt);
     });
 }

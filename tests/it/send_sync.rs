@@ -9,6 +9,7 @@
 
 use std::rc::Rc;
 
+use runtime::instruments::{LongPoll, Snapshot, Statistics, TaskStatistics, TooLong, WaitingFor};
 use runtime::process::{self, Command};
 use runtime::process_pool::{self, Call, CallError, Functions, ProcessPool};
 use runtime::{
@@ -58,6 +59,10 @@ never!(Sync: Errors<Bound>, Errors<Moved>);
 never!(Send: Nursery<u8>, Scope<'static, u8>, Child<u8>, Started<u8>, Shield<u8>);
 never!(Sync: Nursery<u8>, Scope<'static, u8>, Child<u8>, Started<u8>, Shield<u8>);
 always!(Unpin: Nursery<u8>, Scope<'static, u8>, Child<u8>, Started<u8>, Shield<u8>);
+always!(Send & Sync & Unpin: Statistics, Snapshot, TaskStatistics, TooLong, WaitingFor);
+never!(Send: LongPoll);
+never!(Sync: LongPoll);
+always!(Unpin: LongPoll);
 never!(Send: Runtime, JoinHandle<u8>, AsyncSocket<std::net::TcpStream>, Signals);
 never!(Sync: Runtime, JoinHandle<u8>, AsyncSocket<std::net::TcpStream>, Signals);
 always!(Unpin: Runtime, JoinHandle<u8>, AsyncSocket<std::net::TcpStream>, Signals);

@@ -262,6 +262,7 @@ impl Future for Cancelled {
                 return Poll::Ready(());
             }
         }
+        crate::parked(&crate::Wait { reason: crate::Reason::Token, source: None, label: None });
         Poll::Pending
     }
 }

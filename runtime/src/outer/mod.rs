@@ -7,6 +7,7 @@
 
 pub(crate) mod accept;
 pub(crate) mod cancel_token;
+pub mod instruments;
 pub(crate) mod interval;
 pub(crate) mod lent;
 pub(crate) mod nursery;

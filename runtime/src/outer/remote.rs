@@ -117,6 +117,7 @@ impl<T> Future for RemoteHandle<T> {
         let replaced = state.waiting.replace(waker);
         drop(state);
         drop(replaced);
+        crate::parked(&crate::Wait { reason: crate::Reason::Join, source: None, label: None });
         Poll::Pending
     }
 }

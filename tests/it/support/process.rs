@@ -12,6 +12,16 @@ pub(crate) fn descriptors() -> Option<usize> {
     Some(fs::read_dir("/proc/self/fd").ok()?.count() - 1)
 }
 
+/// Descriptors that the kernel watches for this process's epolls.
+pub(crate) fn watched_descriptors() -> Option<usize> {
+    let infos = fs::read_dir("/proc/self/fdinfo").ok()?.filter_map(|entry| {
+        // The one that is used for looking is gone by now.
+        fs::read_to_string(entry.ok()?.path()).ok()
+    });
+    let watched = |info: String| info.lines().filter(|line| line.starts_with("tfd:")).count();
+    Some(infos.map(watched).sum())
+}
+
 /// Threads that are alive.
 pub(crate) fn threads() -> Option<usize> {
     Some(fs::read_dir("/proc/self/task").ok()?.count())
