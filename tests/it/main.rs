@@ -64,6 +64,7 @@ mod sockets;
 mod spawn_join;
 mod tcp;
 mod test_clock;
+mod testing;
 mod tidy;
 mod timers;
 mod turn;

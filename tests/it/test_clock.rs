@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 
 use runtime::testing::{TestClock, seeded};
 use runtime::{
-    Handle, Runtime, hold_time, interval, now, sleep, sleep_until, spawn, timeout, unblock,
-    yield_now,
+    Handle, MissedTicks, Runtime, hold_time, interval, now, sleep, sleep_until, spawn, timeout,
+    unblock, yield_now,
 };
 
 use crate::support::sockets::async_pair;
@@ -130,6 +130,46 @@ fn a_job_that_was_given_up_holds_the_clock_to_its_end_and_then_lets_it_go() {
         sleep(HOUR).await;
         assert!(begin.elapsed() >= Duration::from_millis(20));
         stranger.join().unwrap();
+    });
+}
+
+#[test]
+fn a_turn_that_must_not_sleep_does_not_jump_over_a_job_either() {
+    within(20, || {
+        let rt = Runtime::builder().time(TestClock::new()).build().unwrap();
+        let (release, released) = mpsc::channel::<()>();
+        let task = rt.spawn(async move {
+            sleep(HOUR).await; // so that there was a turn that could jump, and did
+            yield_now().await;
+            let start = now();
+            timeout(HOUR, unblock(move || released.recv())).await.expect("no time passes").ok();
+            now() - start
+        });
+        for _ in 0..1000 {
+            rt.turn(Some(Duration::ZERO)).unwrap();
+        }
+        assert!(!task.is_finished());
+        release.send(()).unwrap();
+        assert_eq!(rt.block_on(task).unwrap(), Duration::ZERO);
+    });
+}
+
+#[test]
+fn all_instants_are_the_clock_s() {
+    in_test_time(async || {
+        let start = now();
+        assert_eq!(sleep(HOUR).deadline(), Some(start + HOUR));
+        let elapsed = timeout(HOUR, std::future::pending::<()>()).await.unwrap_err();
+        assert_eq!(elapsed.deadline(), Some(start + HOUR));
+        let mut ticks = interval(HOUR);
+        for count in 2..=100 {
+            assert_eq!((ticks.tick().await, now()), (start + HOUR * count, start + HOUR * count));
+        }
+        // What is late is seen to be late by as much as it is.
+        let mut ticks = interval(HOUR).missed_ticks(MissedTicks::Skip);
+        sleep(5 * HOUR / 2).await;
+        assert_eq!(ticks.tick().await, start + 101 * HOUR);
+        assert_eq!(ticks.tick().await, start + 103 * HOUR);
     });
 }
 
