@@ -21,6 +21,7 @@ use runtime::{
     unblock, yield_now,
 };
 
+use crate::support::counters::Counter;
 use crate::support::sockets::async_pair;
 use crate::support::within;
 
@@ -134,24 +135,34 @@ fn a_job_that_was_given_up_holds_the_clock_to_its_end_and_then_lets_it_go() {
 }
 
 #[test]
-fn a_turn_that_must_not_sleep_does_not_jump_over_a_job_either() {
-    within(20, || {
-        let rt = Runtime::builder().time(TestClock::new()).build().unwrap();
-        let (release, released) = mpsc::channel::<()>();
-        let task = rt.spawn(async move {
-            sleep(HOUR).await; // so that there was a turn that could jump, and did
-            yield_now().await;
-            let start = now();
-            timeout(HOUR, unblock(move || released.recv())).await.expect("no time passes").ok();
-            now() - start
+fn turns_that_must_not_sleep_jump_too_and_not_over_a_job() {
+    for first in [Some(Duration::ZERO), None] {
+        within(20, move || {
+            let rt = Runtime::builder().time(TestClock::new()).build().unwrap();
+            let (release, released) = mpsc::channel::<()>();
+            let started = Counter::new();
+            let has_started = started.clone();
+            let task = rt.spawn(async move {
+                sleep(HOUR).await;
+                yield_now().await;
+                let start = now();
+                let job = unblock(move || {
+                    started.up();
+                    released.recv()
+                });
+                timeout(HOUR, job).await.expect("no time passes").unwrap().unwrap();
+                now() - start
+            });
+            rt.turn(first).unwrap();
+            for _ in 0..1000 {
+                rt.turn(Some(Duration::ZERO)).unwrap();
+            }
+            has_started.wait_for(1);
+            assert!(!task.is_finished());
+            release.send(()).unwrap();
+            assert_eq!(rt.block_on(task).unwrap(), Duration::ZERO);
         });
-        for _ in 0..1000 {
-            rt.turn(Some(Duration::ZERO)).unwrap();
-        }
-        assert!(!task.is_finished());
-        release.send(()).unwrap();
-        assert_eq!(rt.block_on(task).unwrap(), Duration::ZERO);
-    });
+    }
 }
 
 #[test]
