@@ -9,6 +9,7 @@
 
 use std::rc::Rc;
 
+use runtime::testing::{Duplex, Hostile, TestClock};
 use runtime::{
     AsyncSocket, CancelToken, Cancelled, Elapsed, Gone, Handle, Interval, JoinError, JoinHandle,
     PanicPolicy, RemoteHandle, Runtime, Signals, Sleep, TaskId, Unblock, UnblockError, timeout,
@@ -53,6 +54,9 @@ always!(Send & Sync & Unpin: JoinError, Elapsed, Gone, UnblockError);
 never!(Send: Runtime, JoinHandle<u8>, AsyncSocket<std::net::TcpStream>, Signals);
 never!(Sync: Runtime, JoinHandle<u8>, AsyncSocket<std::net::TcpStream>, Signals);
 always!(Unpin: Runtime, JoinHandle<u8>, AsyncSocket<std::net::TcpStream>, Signals);
+never!(Send: Duplex, Hostile, TestClock, net::MemoryStream, net::MemoryListener, net::MemoryConnector);
+never!(Sync: Duplex, Hostile, TestClock, net::MemoryStream, net::MemoryListener, net::MemoryConnector);
+always!(Unpin: Duplex, Hostile, TestClock, net::MemoryStream, net::MemoryListener);
 never!(Send: net::TcpStream, net::TcpListener, net::OwnedReadHalf, net::OwnedWriteHalf);
 always!(Unpin: net::TcpStream, net::TcpListener, net::OwnedReadHalf, net::OwnedWriteHalf);
 

@@ -123,11 +123,11 @@ fn a_job_that_was_given_up_holds_the_clock_to_its_end_and_then_lets_it_go() {
         });
         has_started.recv().unwrap();
         drop(job);
+        let begin = Instant::now(); // before the other thread's, or its wait might have begun already
         let stranger = thread::spawn(move || {
             thread::sleep(Duration::from_millis(20));
             release.send(()).unwrap();
         });
-        let begin = Instant::now();
         sleep(HOUR).await;
         assert!(begin.elapsed() >= Duration::from_millis(20));
         stranger.join().unwrap();
