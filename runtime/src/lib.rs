@@ -30,7 +30,7 @@
 //! | [`Unblock<T>`]                                 | `T: Send` | `T: Send` | yes | its result comes from another thread          |
 //! | [`JoinError`], [`Elapsed`], [`Gone`]           | yes    | yes    | yes     | errors travel                                 |
 //! | [`Runtime`], [`JoinHandle`], [`AsyncSocket`], [`Signals`] | no | no | yes  | they touch the loop without locks             |
-//! | [`testing`]'s `Duplex`, `Hostile`, `TestClock` | no     | no     | yes     | both ends of a test live on one thread        |
+//! | [`testing`]'s `Duplex`, `Hostile`, `Rc<TestClock>` | no | no      | yes     | both ends of a test live on one thread        |
 //!
 //! # In which order to read
 //!

@@ -54,7 +54,7 @@ always!(Send & Sync & Unpin: JoinError, Elapsed, Gone, UnblockError);
 never!(Send: Runtime, JoinHandle<u8>, AsyncSocket<std::net::TcpStream>, Signals);
 never!(Sync: Runtime, JoinHandle<u8>, AsyncSocket<std::net::TcpStream>, Signals);
 always!(Unpin: Runtime, JoinHandle<u8>, AsyncSocket<std::net::TcpStream>, Signals);
-never!(Send: Duplex, Hostile, TestClock, net::MemoryStream, net::MemoryListener, net::MemoryConnector);
+never!(Send: Duplex, Hostile, Rc<TestClock>, net::MemoryStream, net::MemoryListener, net::MemoryConnector);
 never!(Sync: Duplex, Hostile, TestClock, net::MemoryStream, net::MemoryListener, net::MemoryConnector);
 always!(Unpin: Duplex, Hostile, TestClock, net::MemoryStream, net::MemoryListener);
 never!(Send: net::TcpStream, net::TcpListener, net::OwnedReadHalf, net::OwnedWriteHalf);

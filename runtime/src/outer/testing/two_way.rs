@@ -92,8 +92,8 @@ where
 
 /// How long one rule may take.
 const LONGEST: Duration = Duration::from_secs(60);
-/// How many bytes are sent where the rule is about many: more than the usual buffers hold.
-const MANY: usize = 300_000;
+/// How many bytes are sent where the rule is about many.
+const MANY: usize = 20_000;
 
 /// How many writes of 1,000 bytes cannot all have gone into buffers.
 const TOO_MANY: usize = 20_000;
@@ -202,18 +202,7 @@ async fn a_write_given_up_has_written_nothing(
     a: impl TwoWayStream + 'static,
     b: impl TwoWayStream,
 ) {
-    let bytes: Vec<u8> = (0..1 << 16).map(pattern).collect();
-    let (mut given_up, mut written) = (0, 0);
-    while given_up < 8 {
-        let start = written % PERIOD;
-        match once(a.write(&bytes[start..])).await {
-            Some(count) => written += count.expect("a write that follows one given up"),
-            None => {
-                given_up += 1;
-                yield_now().await;
-            }
-        }
-    }
+    let written = fill(&a).await;
     let writer = spawn(async move { a.close().await.expect("a stream can be closed") });
     assert_eq!(read_to_end(&b, 0).await, written, "writes that were given up have written");
     writer.await.expect("the writer does not panic");
@@ -223,20 +212,21 @@ async fn both_directions_flow_at_the_same_time(
     a: impl TwoWayStream + 'static,
     b: impl TwoWayStream + 'static,
 ) {
-    fn flow(stream: impl TwoWayStream + 'static, start: usize, from: usize) -> [JoinHandle<()>; 2] {
+    // Both buffers are full, or as good as, before anybody reads.
+    let filled = (fill(&a).await, fill(&b).await);
+    fn flow(
+        stream: impl TwoWayStream + 'static,
+        written: usize,
+        to_read: usize,
+    ) -> [JoinHandle<()>; 2] {
         let stream = Rc::new(stream);
         let writing = Rc::clone(&stream);
-        let writer = spawn(async move { write_pattern(&*writing, start, MANY).await });
-        let reader = spawn(async move {
-            // It lets the buffers fill up first.
-            for _ in 0..100 {
-                yield_now().await;
-            }
-            read_pattern(&*stream, from, MANY).await;
-        });
+        let writer = spawn(async move { write_pattern(&*writing, written, MANY).await });
+        let reader = spawn(async move { read_pattern(&*stream, 0, to_read + MANY).await });
         [writer, reader]
     }
-    for task in flow(a, 0, 100).into_iter().chain(flow(b, 100, 0)) {
+    let (left, right) = (flow(a, filled.0, filled.1), flow(b, filled.1, filled.0));
+    for task in left.into_iter().chain(right) {
         task.await.expect("neither end panics");
     }
 }
@@ -360,6 +350,22 @@ async fn read_to_end(stream: &impl TwoWayStream, at: usize) -> usize {
         check_pattern(&buffer[..count], at + taken);
         taken += count;
     }
+}
+
+/// Writes the pattern until that has been given up for want of room several times; how many bytes that were.
+async fn fill(stream: &impl TwoWayStream) -> usize {
+    let bytes: Vec<u8> = (0..1 << 16).map(pattern).collect();
+    let (mut given_up, mut written) = (0, 0);
+    while given_up < 8 {
+        match once(stream.write(&bytes[written % PERIOD..])).await {
+            Some(count) => written += count.expect("the other end is there"),
+            None => {
+                given_up += 1;
+                yield_now().await;
+            }
+        }
+    }
+    written
 }
 
 async fn read_some(stream: &impl TwoWayStream) {
