@@ -8,6 +8,7 @@
 //! | names as addresses                          | [`resolve`]                                  |
 //! | to read and write in two tasks              | [`TcpStream::split`], [`TcpStream::into_split`] |
 //! | futures-io's traits                         | implemented by the streams and halves        |
+//! | to test a handler without a network         | [`MemoryListener`]                           |
 //!
 //! Everything here stays on the thread it was made on, like the tasks that use it.
 //!
@@ -35,10 +36,12 @@
 
 #![forbid(unsafe_code)]
 
+mod memory;
 mod resolve;
 mod serve;
 mod tcp;
 
+pub use memory::{MemoryConnector, MemoryListener, MemoryStream};
 pub use resolve::{Addresses, ToAddresses, resolve};
 pub use serve::{Excess, Limits, Listener, Served, serve};
 pub use tcp::{

@@ -18,7 +18,7 @@
 //! Comes from: a server's main. Goes to: the listener, `runtime::spawn`, once a connection.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::poll_fn;
 use std::io::{self, Write};
@@ -309,7 +309,8 @@ impl Trouble {
 /// The tasks of the connections that are open.
 #[derive(Default)]
 struct Connections {
-    tasks: RefCell<HashMap<u64, JoinHandle<()>>>,
+    /// In the order in which they came, so that a test's seed decides all of their ends.
+    tasks: RefCell<BTreeMap<u64, JoinHandle<()>>>,
     last: Cell<u64>,
     /// The accept loop, when it waits for one to end.
     waiting: Cell<Option<Waker>>,

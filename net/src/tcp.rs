@@ -21,6 +21,7 @@ use std::task::{Context, Poll};
 
 use futures_core::Stream;
 use futures_io::{AsyncRead, AsyncWrite};
+use runtime::testing::TwoWayStream;
 use runtime::{AsyncSocket, Kind};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
@@ -429,6 +430,18 @@ impl TcpStream {
         Ok(TcpStream {
             socket: AsyncSocket::trusted(socket.into(), Kind::Stream)?.with_label(label),
         })
+    }
+}
+
+impl TwoWayStream for TcpStream {
+    async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        TcpStream::read(self, buffer).await
+    }
+    async fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        TcpStream::write(self, bytes).await
+    }
+    async fn close(&self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
     }
 }
 

@@ -307,8 +307,7 @@ impl Runtime {
 
     /// How long the wait may last: not at all if a task is ready or mail has come, else until the next timer.
     fn may_sleep(&self, limit: Option<Duration>) -> Option<Duration> {
-        let at_once = !self.queue().is_empty() || limit == Some(Duration::ZERO);
-        if at_once || !self.context.home.inbox().fall_asleep() {
+        if !self.queue().is_empty() || !self.context.home.inbox().fall_asleep() {
             return Some(Duration::ZERO);
         }
         let next = self.context.clock.until_next();

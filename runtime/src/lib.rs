@@ -35,6 +35,7 @@
 //! | [`Statistics`](instruments::Statistics), [`Snapshot`](instruments::Snapshot) | yes | yes | yes | for whoever looks, on any thread |
 //! | [`LongPoll`](instruments::LongPoll)            | no     | no     | yes     | it is called by the loop alone                |
 //! | [`Runtime`], [`JoinHandle`], [`AsyncSocket`], [`Signals`] | no | no | yes  | they touch the loop without locks             |
+//! | [`testing`]'s `Duplex`, `Hostile`, `Rc<TestClock>` | no | no      | yes     | both ends of a test live on one thread        |
 //! | [`Nursery<E>`], [`Scope<E>`](Scope), [`Child<T>`], [`Started<T>`], [`Shield<T>`] | no | no | yes | they hold tasks of this thread    |
 //!
 //! Of [`process_pool`]: `Functions` and `CallError` are all three; `ProcessPool` and `Call` are `Unpin` and nothing else.

@@ -72,6 +72,7 @@ mod spawn_join;
 mod stdin;
 mod tcp;
 mod test_clock;
+mod testing;
 mod tidy;
 mod timeout;
 mod timers;

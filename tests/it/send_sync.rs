@@ -12,6 +12,7 @@ use std::rc::Rc;
 use runtime::instruments::{LongPoll, Snapshot, Statistics, TaskStatistics, TooLong, WaitingFor};
 use runtime::process::{self, Command};
 use runtime::process_pool::{self, Call, CallError, Functions, ProcessPool};
+use runtime::testing::{Duplex, Hostile, TestClock};
 use runtime::{
     AsyncSocket, CancelToken, Cancelled, Child, Elapsed, Errors, Gone, Handle, Interval, JoinError,
     JoinHandle, NotStarted, Nursery, PanicPolicy, PipeReader, PipeWriter, RemoteHandle, Runtime,
@@ -74,6 +75,9 @@ always!(Send & Sync & Unpin: Functions, CallError, process_pool::Builder);
 never!(Send: ProcessPool, Call);
 never!(Sync: ProcessPool, Call);
 always!(Unpin: ProcessPool, Call);
+never!(Send: Duplex, Hostile, Rc<TestClock>, net::MemoryStream, net::MemoryListener, net::MemoryConnector);
+never!(Sync: Duplex, Hostile, TestClock, net::MemoryStream, net::MemoryListener, net::MemoryConnector);
+always!(Unpin: Duplex, Hostile, TestClock, net::MemoryStream, net::MemoryListener);
 never!(Send: net::TcpStream, net::TcpListener, net::OwnedReadHalf, net::OwnedWriteHalf);
 always!(Unpin: net::TcpStream, net::TcpListener, net::OwnedReadHalf, net::OwnedWriteHalf);
 

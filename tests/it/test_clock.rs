@@ -17,10 +17,11 @@ use std::time::{Duration, Instant};
 
 use runtime::testing::{TestClock, seeded};
 use runtime::{
-    Handle, Runtime, hold_time, interval, now, sleep, sleep_until, spawn, timeout, unblock,
-    yield_now,
+    Handle, MissedTicks, Runtime, hold_time, interval, now, sleep, sleep_until, spawn, timeout,
+    unblock, yield_now,
 };
 
+use crate::support::counters::Counter;
 use crate::support::sockets::async_pair;
 use crate::support::within;
 
@@ -122,14 +123,64 @@ fn a_job_that_was_given_up_holds_the_clock_to_its_end_and_then_lets_it_go() {
         });
         has_started.recv().unwrap();
         drop(job);
+        let begin = Instant::now(); // before the other thread's, or its wait might have begun already
         let stranger = thread::spawn(move || {
             thread::sleep(Duration::from_millis(20));
             release.send(()).unwrap();
         });
-        let begin = Instant::now();
         sleep(HOUR).await;
         assert!(begin.elapsed() >= Duration::from_millis(20));
         stranger.join().unwrap();
+    });
+}
+
+#[test]
+fn turns_that_must_not_sleep_jump_too_and_not_over_a_job() {
+    for first in [Some(Duration::ZERO), None] {
+        within(20, move || {
+            let rt = Runtime::builder().time(TestClock::new()).build().unwrap();
+            let (release, released) = mpsc::channel::<()>();
+            let started = Counter::new();
+            let has_started = started.clone();
+            let task = rt.spawn(async move {
+                sleep(HOUR).await;
+                yield_now().await;
+                let start = now();
+                let job = unblock(move || {
+                    started.up();
+                    released.recv()
+                });
+                timeout(HOUR, job).await.expect("no time passes").unwrap().unwrap();
+                now() - start
+            });
+            rt.turn(first).unwrap();
+            for _ in 0..1000 {
+                rt.turn(Some(Duration::ZERO)).unwrap();
+            }
+            has_started.wait_for(1);
+            assert!(!task.is_finished());
+            release.send(()).unwrap();
+            assert_eq!(rt.block_on(task).unwrap(), Duration::ZERO);
+        });
+    }
+}
+
+#[test]
+fn all_instants_are_the_clock_s() {
+    in_test_time(async || {
+        let start = now();
+        assert_eq!(sleep(HOUR).deadline(), Some(start + HOUR));
+        let elapsed = timeout(HOUR, std::future::pending::<()>()).await.unwrap_err();
+        assert_eq!(elapsed.deadline(), Some(start + HOUR));
+        let mut ticks = interval(HOUR);
+        for count in 2..=100 {
+            assert_eq!((ticks.tick().await, now()), (start + HOUR * count, start + HOUR * count));
+        }
+        // What is late is seen to be late by as much as it is.
+        let mut ticks = interval(HOUR).missed_ticks(MissedTicks::Skip);
+        sleep(5 * HOUR / 2).await;
+        assert_eq!(ticks.tick().await, start + 101 * HOUR);
+        assert_eq!(ticks.tick().await, start + 103 * HOUR);
     });
 }
 
