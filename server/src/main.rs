@@ -37,7 +37,7 @@ use std::thread::available_parallelism;
 
 use net::{Excess, Limits, ListenOptions, Served, TcpListener, serve};
 use runtime::process_pool::{self, Functions, ProcessPool};
-use runtime::{CancelToken, Signal, Signals, block_on, signals, spawn, workers};
+use runtime::{CancelToken, PoolSettings, Signal, Signals, block_on, signals, spawn, workers};
 
 use crate::echo::Echo;
 use crate::fib::Fib;
@@ -70,6 +70,11 @@ struct Server {
 }
 
 fn run(service: Service, functions: Functions) -> io::Result<()> {
+    // Before anything else: to resolve a name is a job of the pool's, and with its first job it has its settings.
+    if let Service::Fib(FibOptions { pool_fast, pool_long, pool_queue, .. }) = &service {
+        let settings = PoolSettings::new().fast(pool_fast.get()).long(pool_long.get());
+        settings.queue(pool_queue.get()).apply().map_err(io::Error::other)?;
+    }
     let listeners = block_on(listen(service.common()))?;
     let count = listeners.len();
     let log = Log::start(service.common().quiet)?;
@@ -202,7 +207,8 @@ impl Server {
         }
         let count = options.processes.or_else(|| available_parallelism().ok());
         let count = count.map_or(1, NonZeroUsize::get).div_ceil(options.common.workers.get());
-        ProcessPool::builder(self.functions).workers(count).build().map(Some)
+        let queue = options.pool_queue.get();
+        ProcessPool::builder(self.functions).workers(count).queue(queue).build().map(Some)
     }
 
     fn limits(&self) -> Limits {

@@ -71,6 +71,16 @@ pub(crate) struct FibOptions {
     /// They are divided among the workers, at least one each. While all of them compute, requests wait.
     #[arg(long, value_name = "N")]
     pub(crate) processes: Option<NonZeroUsize>,
+    /// How many threads may compute requests that are new. One that takes longer than a millisecond leaves its place to
+    /// the next
+    #[arg(long, value_name = "N", default_value = "64")]
+    pub(crate) pool_fast: NonZeroUsize,
+    /// How many threads more may compute those that took longer. They get what all others leave of the processor
+    #[arg(long, value_name = "N", default_value = "256")]
+    pub(crate) pool_long: NonZeroUsize,
+    /// How many requests may wait for a thread, or a process; beyond: `error: .. queue is full, try again later`
+    #[arg(long, value_name = "N", default_value = "65536")]
+    pub(crate) pool_queue: NonZeroUsize,
     #[command(flatten)]
     pub(crate) common: CommonOptions,
 }

@@ -180,6 +180,61 @@ fn a_stuck_job_does_not_hold_up_the_exit() {
     assert!(start.elapsed() < Duration::from_secs(60));
 }
 
+/// The one trouble that a thread behind all others could still make: it is stopped while it holds a lock that is not ours,
+/// the allocator's or standard output's, and the loop wants that one.
+#[test]
+fn demoted_jobs_that_allocate_and_print_do_not_stop_the_loop() {
+    in_child_process(|| {
+        runtime::block_on(async {
+            let jobs: Vec<_> = (0..4)
+                .map(|_| {
+                    unblock_with(|job| {
+                        let mut kept = std::collections::VecDeque::new();
+                        for n in 0.. {
+                            if job.is_abandoned() {
+                                return;
+                            }
+                            kept.push_back(vec![n as u8; 1 + n * 37 % 5000]);
+                            if kept.len() > 100 {
+                                kept.pop_front();
+                            }
+                            if n % 1000 == 0 {
+                                eprint!(".");
+                            }
+                        }
+                    })
+                })
+                .map(spawn)
+                .collect();
+            if cfg!(target_os = "linux") {
+                until_async(|| pool_stats().demoted == 4).await;
+            }
+            // Threads that leave no core free, so that a demoted one that is stopped stays stopped for a while.
+            let over = Counter::new();
+            let busy: Vec<_> = (0..3)
+                .map(|_| {
+                    let over = over.clone();
+                    thread::spawn(move || while over.get() == 0 {})
+                })
+                .collect();
+            let (mut longest, start) = (Duration::ZERO, Instant::now());
+            for n in 0..2000 {
+                let begin = Instant::now();
+                let memory = unblock(move || vec![n as u8; 1 + n * 41 % 5000]).await.unwrap();
+                eprint!("{}", if n % 100 == 0 { "+" } else { "" });
+                drop(memory); // made by one thread, freed by another
+                yield_now().await;
+                longest = longest.max(begin.elapsed());
+            }
+            over.up();
+            busy.into_iter().for_each(|thread| thread.join().unwrap());
+            println!("2,000 jobs in {:?}, the longest {longest:?}", start.elapsed());
+            assert!(longest < Duration::from_secs(5), "{longest:?}");
+            jobs.iter().for_each(runtime::JoinHandle::abort);
+        });
+    });
+}
+
 #[test]
 fn the_pool_starts_no_thread_before_its_first_job() {
     in_child_process(|| {

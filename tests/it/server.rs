@@ -271,6 +271,53 @@ fn what_is_pending_at_the_end_of_a_stream_is_answered() {
     });
 }
 
+// ---- long requests
+
+#[test]
+fn four_long_requests_do_not_keep_a_short_one_waiting() {
+    deadline(90, || {
+        let server = Server::start(&["fib", "--pool-fast", "1"]);
+        let long = [(); 4].map(|()| server.connect());
+        long.iter().for_each(|client| client.send("90\n"));
+        let mut fast = server.connect();
+        for _ in 0..100 {
+            fast.ask("1\n", "1");
+        }
+        // They go on as long as somebody waits for them, and no longer.
+        server.computes(true);
+        drop(long);
+        server.computes(false);
+    });
+}
+
+#[test]
+fn a_full_pool_is_told_to_the_client_and_takes_requests_again_afterwards() {
+    deadline(90, || {
+        let limits = ["--pool-fast", "1", "--pool-long", "1", "--pool-queue", "1"];
+        let server = Server::start(&[&["fib"], &limits[..]].concat());
+        let long = [(); 3].map(|()| server.connect());
+        long.iter().for_each(|client| client.send("90\n"));
+        // Two compute, one waits, and there is room for no more.
+        let full = "error: the pool's queue is full, try again later";
+        let told = eventually(|| {
+            let mut client = server.connect();
+            client.send("1\n");
+            // Until all three have arrived it may be queued instead, behind one that never ends.
+            client.line_within(Duration::from_millis(200)).filter(|line| line == full)
+        });
+        assert!(told.is_some());
+        drop(long);
+        assert!(
+            eventually(|| {
+                let mut client = server.connect();
+                client.send("1\n");
+                (client.line() == "1").then_some(())
+            })
+            .is_some()
+        );
+    });
+}
+
 // ---- computing in processes
 
 #[test]
@@ -920,6 +967,16 @@ impl Client {
         assert!(line.ends_with('\n'), "the connection has ended behind {line:?}");
         line.pop();
         line
+    }
+
+    /// As `line`, if one comes within that time.
+    fn line_within(&mut self, time: Duration) -> Option<String> {
+        self.stream().set_read_timeout(Some(time)).unwrap();
+        let mut line = String::new();
+        let read = self.reader.read_line(&mut line);
+        self.stream().set_read_timeout(Some(PATIENCE)).unwrap();
+        read.ok()?;
+        line.strip_suffix('\n').map(String::from)
     }
 
     #[track_caller]

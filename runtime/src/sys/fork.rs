@@ -17,8 +17,8 @@ extern "C" fn in_the_child() {
     FORKS.fetch_add(1, Ordering::Relaxed);
 }
 
-/// How often this process, or a forebear of it, was forked since the first runtime was made.
-pub(super) fn generation() -> u32 {
+/// How often this process, or a forebear of it, was forked since somebody first asked.
+pub(crate) fn generation() -> u32 {
     static WATCH: Once = Once::new();
     WATCH.call_once(|| {
         // SAFETY: the handler only adds to an atomic, which is allowed in a forked child. A failure (no memory) means

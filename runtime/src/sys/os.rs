@@ -64,6 +64,7 @@ pub(crate) use libc::{
 
 pub(crate) use super::Stack;
 use super::fork;
+pub(crate) use super::fork::generation as fork_generation;
 pub(crate) use threads::OsThread;
 
 /// The most subscriptions at a time in the process. Each slot that was ever used keeps two descriptors.

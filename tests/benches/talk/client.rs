@@ -46,7 +46,7 @@ pub(crate) fn ask(addr: SocketAddr, span: Duration, long: usize) {
     println!("p50 {}", percentile(&latencies, 0.50) as f64 / 1e6);
     println!("p99 {}", percentile(&latencies, 0.99) as f64 / 1e6);
     let rates = slow.into_iter().map(|thread| thread.join().expect("the server answers"));
-    println!("long {}", rates.sum::<f64>());
+    println!("long {}", 0.0 + rates.sum::<f64>()); // the sum of none is minus zero
 }
 
 /// What all cores have done since the machine started, in ticks: all, and nothing.

@@ -35,7 +35,6 @@ use std::io;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::process;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -45,7 +44,7 @@ use std::time::{Duration, Instant};
 use slab::Slab;
 
 use super::{Job, PoolInUse, PoolStats, Slot, Unblock, UnblockError};
-use crate::sys::os::OsThread;
+use crate::sys::os::{OsThread, fork_generation};
 
 /// The pool. What it decides, it decides under `shared`; waking and starting come after unlocking.
 ///
@@ -69,7 +68,7 @@ pub(super) struct Pool {
     shared: Mutex<Shared>,
     /// Threads behind all others. Not under the lock, since they count themselves off.
     demoted: AtomicUsize,
-    /// The process that uses the pool, 0 before its first use.
+    /// The process that uses the pool, by how many forks lie before it, and one; 0 before its first use.
     owner: AtomicU32,
     finished: AtomicU64,
     panicked: AtomicU64,
@@ -434,10 +433,11 @@ impl Pool {
 
     /// Whether the pool's threads, if any, live in this process and not in the one it was forked from.
     fn is_of_this_process(&self) -> bool {
-        let pid = process::id();
-        match self.owner.compare_exchange(0, pid, Ordering::Relaxed, Ordering::Relaxed) {
+        // Not the process id: asking for that is a system call.
+        let mine = fork_generation() + 1;
+        match self.owner.compare_exchange(0, mine, Ordering::Relaxed, Ordering::Relaxed) {
             Ok(_) => true,
-            Err(owner) => owner == pid,
+            Err(owner) => owner == mine,
         }
     }
 }
