@@ -9,17 +9,19 @@
 //! |----------------------------|-----------------------|------------------------------------------------------------|
 //! | has waited (I/O, a lock)   | is *blocked*          | comes back into the lane, if there is room                 |
 //! | has computed               | is *demoted*          | retires: nobody comes back from that class without rights  |
-//! | cannot be demoted here     | counts as blocked     | as blocked                                                 |
+//! | may not be demoted, or cannot here | counts as blocked | as blocked                                             |
 //!
 //! Nobody watches all the time. Who submits looks, if it is time to (`next_look`), and who awaits a result looks by its
 //! loop's timer, so a queue that nobody adds to is looked at too. There is no monitor thread.
 //!
 //! A demoted thread may be stopped at any instruction, for long. So it must hold nothing then that others wait for, and
 //! from its demotion on it takes no lock of ours: it leaves its result in a slot without one (mod.rs), wakes through an
-//! inbox without one (run_queue.rs), and retires by two atomic writes. What is not ours: the allocator's locks, those of
-//! standard output, a lock in the job itself. Who waits for one of those has gone to sleep, so its core is free, and on
-//! a free core the demoted thread runs and lets go. Only if every core is kept busy by yet other threads does that
-//! take long; glibc gives threads arenas of their own, so even then it must be freeing the very memory of the other.
+//! inbox without one (run_queue.rs), and retires by two atomic writes. What is not ours: the allocator's locks, the
+//! kernel's on the address space, those of standard output, a lock in the job itself. Who waits for one of those has gone
+//! to sleep, so its core is free, and on a free core the demoted thread runs and lets go: with four jobs that allocate and
+//! print without pause the slowest of 2,000 short ones took 2 to 13 ms (tests/it/pool.rs). That ends where other threads of the
+//! same session keep every core busy all the time: with three such threads on two cores one of the 2,000 waited for up to
+//! 4 seconds. Who runs so should have no thread demoted ([`PoolSettings::demote`](super::PoolSettings::demote)).
 //!
 //! Every queued job has somebody who will look at the queue: a thread woken for it, a thread being started for it, or
 //! (at the cap, or when the OS gives no more threads) a thread in the lane, or blocked, that looks when it is done. The
@@ -82,6 +84,8 @@ pub(super) struct Config {
     pub(super) long: usize,
     /// How long a job may stay in it.
     pub(super) slice: Duration,
+    /// Whether those who compute are put behind all others.
+    pub(super) demote: bool,
     /// Most jobs that wait for a thread.
     pub(super) bound: usize,
     /// How long a thread stays without work.
@@ -94,6 +98,7 @@ impl Config {
         cap: 64,
         long: 256,
         slice: Duration::from_millis(1),
+        demote: true,
         bound: 65_536,
         linger: Duration::from_secs(10),
         start: |pool, name| {
@@ -288,7 +293,7 @@ impl Pool {
                 FAST if is_full => {}
                 FAST | BLOCKED if is_computing && watched.seat.change(state, CHANGING) => {
                     *(if state == FAST { &mut *lane } else { &mut *blocked }) -= 1;
-                    if watched.seat.thread.demote() {
+                    if config.demote && watched.seat.thread.demote() {
                         *demotions += 1;
                         self.demoted.fetch_add(1, Ordering::Relaxed);
                         watched.seat.state.store(DEMOTED, Ordering::Release);

@@ -281,6 +281,16 @@ impl PoolSettings {
         self
     }
 
+    /// Whether a thread whose job has computed for a slice is put behind all other threads of the machine (yes; Linux alone can).
+    ///
+    /// Against it: such a thread may be stopped while it holds a lock of the allocator's, say, and where every core is kept
+    /// busy by others all the time, whoever wants that lock may wait for seconds. Without it, long jobs have the same right to
+    /// the cores as everybody else.
+    pub fn demote(mut self, demote: bool) -> Self {
+        self.config.demote = demote;
+        self
+    }
+
     /// At most so many jobs wait for a thread (65,536); one more is an error, or waits for room.
     pub fn queue(mut self, jobs: usize) -> Self {
         self.config.bound = jobs.max(1);

@@ -483,6 +483,21 @@ fn a_job_that_computes_is_demoted_and_its_thread_retires() {
 }
 
 #[test]
+fn where_nobody_may_be_demoted_long_jobs_leave_the_lane_all_the_same() {
+    with_deadline(|| {
+        let slice = Duration::from_millis(1);
+        let pool = made(Config { cap: 1, slice, demote: false, ..Config::PROCESS });
+        let (job, _) = compute(pool);
+        until_looking(pool, |stats| stats.blocked == 1);
+        let short = pool.go(|_| 5);
+        until_looking(pool, |stats| stats.queued == 0);
+        assert_eq!((value(short), pool.stats().demotions), (5, 0));
+        drop(job);
+        until_looking(pool, |stats| stats.blocked == 0);
+    });
+}
+
+#[test]
 fn a_job_that_waits_is_not_demoted_and_its_thread_comes_back_into_the_lane() {
     with_deadline(|| {
         let pool = one_lane(8);
