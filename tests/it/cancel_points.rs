@@ -18,7 +18,7 @@
 //! | `AsyncSocket`                 | recv, recv_lent, read_with, write_with, readable, writable, send, datagram, accept, accept_unix |
 //! | tasks                         | join, cancel, remote_join, yielded                                                      |
 //! | time                          | timers (sleep_until), slept, ticks (interval), timed_out, timed_out_at                  |
-//! | jobs                          | unblocked, unblocked_with, resolved (net::resolve)                                      |
+//! | jobs                          | unblocked, unblocked_with, unblocked_when_room, resolved (net::resolve)                 |
 //! | told from outside             | cancelled (CancelToken), signal, interrupt (ctrl_c)                                     |
 //! | net's listener                | net_accept, incoming, served (serve), listened (bind)                                   |
 //! | net's stream                  | net_stream (read, peek), connect, net_readable, net_lent, net_vectored, write_vectored, write_all, read_exact |
@@ -44,7 +44,7 @@ use runtime::instruments::Statistics;
 use runtime::process::Command;
 use runtime::{
     AsyncSocket, CancelToken, Handle, PipeReader, Runtime, Signal, ctrl_c, interval, signals,
-    sleep, spawn, timeout, timeout_at, unblock, unblock_with, yield_now,
+    sleep, spawn, timeout, timeout_at, unblock, unblock_when_room, unblock_with, yield_now,
 };
 
 use crate::counting;
@@ -81,6 +81,7 @@ const SCENES: &[(&str, Play)] = scenes![
     timed_out_at,
     unblocked,
     unblocked_with,
+    unblocked_when_room,
     resolved,
     cancelled,
     signal,
@@ -451,6 +452,19 @@ async fn unblocked(case: Case) {
     });
     let got = case.drive(job, || drop(release)).await;
     // Its result came through, or was dropped, or the job never ran: nothing is left in any of the three.
+    drop(got.map(Result::unwrap));
+    until_async(|| drops.get() == 1).await;
+}
+
+async fn unblocked_when_room(case: Case) {
+    let drops = Counter::new();
+    let guard = drops.guard();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let job = unblock_when_room(move |_| {
+        let _ = released.recv();
+        guard
+    });
+    let got = case.drive(job, || drop(release)).await;
     drop(got.map(Result::unwrap));
     until_async(|| drops.get() == 1).await;
 }
