@@ -30,7 +30,8 @@
 //! | [`Unblock<T>`]                                 | `T: Send` | `T: Send` | yes | its result comes from another thread          |
 //! | [`Stdin`], [`process::Command`]                | yes    | yes    | yes     | one input a process; a list of settings       |
 //! | [`process::Child`], [`PipeReader`], [`PipeWriter`] | no | no     | yes     | the loop watches their descriptors            |
-//! | [`JoinError`], [`Elapsed`], [`Gone`], [`NotStarted`] | yes | yes | yes     | errors travel                                 |
+//! | [`Job`], [`PoolSettings`], [`PoolStats`]       | yes    | yes    | yes     | a flag; numbers                               |
+//! | [`JoinError`], [`Elapsed`], [`Gone`], [`NotStarted`], [`PoolInUse`] | yes | yes | yes | errors travel                      |
 //! | [`Errors<E>`]                                  | as `E` | as `E` | as `E`  | they do if what they list does                |
 //! | [`Statistics`](instruments::Statistics), [`Snapshot`](instruments::Snapshot) | yes | yes | yes | for whoever looks, on any thread |
 //! | [`LongPoll`](instruments::LongPoll)            | no     | no     | yes     | it is called by the loop alone                |

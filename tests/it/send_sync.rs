@@ -14,9 +14,10 @@ use runtime::process::{self, Command};
 use runtime::process_pool::{self, Call, CallError, Functions, ProcessPool};
 use runtime::testing::{Duplex, Hostile, TestClock};
 use runtime::{
-    AsyncSocket, CancelToken, Cancelled, Child, Elapsed, Errors, Gone, Handle, Interval, JoinError,
-    JoinHandle, NotStarted, Nursery, PanicPolicy, PipeReader, PipeWriter, RemoteHandle, Runtime,
-    Scope, Shield, Signals, Sleep, Started, Stdin, TaskId, Unblock, UnblockError, timeout,
+    AsyncSocket, CancelToken, Cancelled, Child, Elapsed, Errors, Gone, Handle, Interval, Job,
+    JoinError, JoinHandle, NotStarted, Nursery, PanicPolicy, PipeReader, PipeWriter, PoolInUse,
+    PoolSettings, PoolStats, RemoteHandle, Runtime, Scope, Shield, Signals, Sleep, Started, Stdin,
+    TaskId, Unblock, UnblockError, timeout,
 };
 
 /// A type that is neither.
@@ -52,6 +53,7 @@ never!(Send: RemoteHandle<Bound>);
 never!(Sync: RemoteHandle<Bound>);
 always!(Send & Sync & Unpin: Sleep, Interval);
 always!(Send & Sync & Unpin: Unblock<u8>, Unblock<Moved>);
+always!(Send & Sync & Unpin: Job, PoolSettings, PoolStats, PoolInUse);
 never!(Send: Unblock<Bound>);
 never!(Sync: Unblock<Bound>);
 always!(Send & Sync & Unpin: JoinError, Elapsed, Gone, NotStarted, UnblockError, Errors<u8>);
