@@ -102,11 +102,12 @@ impl<T: AsFd> AsyncSocket<T> {
     }
 
     fn register(io: T, kind: Kind, closes: bool) -> io::Result<Self> {
-        let source = context::with(|context| context.reactor.add(io.as_fd())).ok_or_else(|| {
-            io::Error::other(
-                "AsyncSocket::new outside of a runtime: call it inside runtime::block_on(async { .. })",
-            )
-        })??;
+        let source =
+            context::with(|context| context.reactor.add(io.as_fd())).ok_or_else(|| {
+                io::Error::other(
+                    "a socket outside of a runtime: make it inside runtime::block_on(async { .. })",
+                )
+            })??;
         Ok(AsyncSocket { registration: Registration { source, closes }, io, kind, label: None })
     }
 

@@ -11,6 +11,9 @@
 //!            └── read_mail      wakes and calls from other threads    run_queue.rs
 //! ```
 //!
+//! Strangers are other threads; their letters are the mail. The root is the future given to `block_on`, which is no task.
+//! (A seventh call, `let_jump`, is for tests: a time of the program's own may jump when nothing else moves.)
+//!
 //! Waking only puts tasks into the run queue; the loop polls them. The batch is bounded, and that is the whole fairness
 //! argument. It goes in rounds: a round is exactly what was ready at its beginning, and the first round that brings the
 //! batch to `POLLS_PER_TURN` polls is its last. Then descriptors, time and strangers get their say, whatever the tasks do.
@@ -307,6 +310,7 @@ impl Runtime {
 
     /// How long the wait may last: not at all if a task is ready or mail has come, else until the next timer.
     fn may_sleep(&self, limit: Option<Duration>) -> Option<Duration> {
+        // `fall_asleep` tells strangers that they must ring from now on; `false`: there is mail already.
         if !self.queue().is_empty() || !self.context.home.inbox().fall_asleep() {
             return Some(Duration::ZERO);
         }

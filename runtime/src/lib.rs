@@ -19,6 +19,24 @@
 //! started behind your back (the pool's are, when you call [`unblock`]), and there is no global reactor. Several threads
 //! are several runtimes ([`workers`]); what crosses between them goes through a [`Handle`].
 //!
+//! | you want                                             | take                                                  |
+//! |------------------------------------------------------|-------------------------------------------------------|
+//! | to start the loop                                    | [`block_on`]; [`Runtime::builder`] for settings; [`main!`](crate::main!), [`test!`](crate::test!) |
+//! | something running beside                             | [`spawn`]: a task, that outlives who made it          |
+//! | several, and none of them lost, the first error ends all | [`nursery`]; over borrowed data: [`scope`]        |
+//! | to wait for a time                                   | [`sleep`], [`interval`]                               |
+//! | to give up after a time                              | [`timeout`], [`timeout_at`]; [`shield`] for what must go on all the same |
+//! | to tell others to stop                               | [`CancelToken`], also with a deadline                 |
+//! | to call what blocks, or to compute                   | [`unblock`]; [`ProcessPool`](process_pool::ProcessPool) for what must be killed or may crash |
+//! | Ctrl-C and other signals                             | [`ctrl_c`], [`signals`]                               |
+//! | other programs; pipes; the keyboard                  | [`process::Command`]; [`PipeReader`]; [`stdin`]       |
+//! | sockets                                              | the crate `net`; any other descriptor: [`AsyncSocket`] |
+//! | to reach the loop from another thread                | [`Handle`]                                            |
+//! | all cores                                            | [`workers`]                                           |
+//! | to see what the loop does                            | [`instruments`]                                       |
+//! | tests without waiting, and a network in memory       | [`testing`], `net::MemoryListener`                    |
+//! | channels, locks, `join`, `select`                    | async-channel, async-lock, futures-lite: they run here unchanged |
+//!
 //! # What crosses threads
 //!
 //! | type                                           | `Send` | `Sync` | `Unpin` | why                                           |

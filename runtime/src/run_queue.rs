@@ -15,7 +15,8 @@
 //!   1 fall_asleep: word 0 -> ASLEEP, or          1 post: put the letter into the list
 //!     fail if MAIL is set: do not sleep          2 word |= MAIL; was it exactly ASLEEP? then ring
 //!   2 wait in the kernel
-//!   3 wake_up: word -> 0; was MAIL set? -> take
+//!   3 wake_up: word without ASLEEP; MAIL stays
+//!   4 take, at the end of the turn: was MAIL set? clear it, then take the letters
 //! ```
 //!
 //! One word, changed by read-modify-write only, so all changes stand in one order: either the stranger's MAIL comes

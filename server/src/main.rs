@@ -141,6 +141,10 @@ fn with_advice(error: io::Error) -> io::Error {
         }
         io::ErrorKind::InvalidInput => "--addr takes a host and a port, such as 127.0.0.1:25000",
         io::ErrorKind::AddrNotAvailable => "--addr takes an address of this machine",
+        // What the resolver says has no kind of its own.
+        _ if error.raw_os_error().is_none() => {
+            "is --addr a host and a port, such as 127.0.0.1:25000?"
+        }
         _ => return error,
     };
     io::Error::new(error.kind(), format!("{error}\n{advice}"))

@@ -13,7 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 ///
 /// Without a command it is `server fib`.
 #[derive(Debug, Parser)]
-#[command(args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
+#[command(args_conflicts_with_subcommands = true, override_usage = USAGE, after_help = EXAMPLES)]
 pub(crate) struct Options {
     #[command(subcommand)]
     service: Option<Service>,
@@ -21,8 +21,12 @@ pub(crate) struct Options {
     fib: FibOptions,
 }
 
+/// Shown with every error, too: options before the command are the mistake that is made most.
+const USAGE: &str =
+    "server [OPTIONS]\n       server fib|echo [OPTIONS]   (options stand behind the command)";
+
 const EXAMPLES: &str = "\
-Try it, in two terminals:
+Try it, in two terminals (from the sources: `cargo run -p server -- ..`, `cargo run -p server --bin perf1 -- ..`):
   server                           fib on port 25000
   nc 127.0.0.1 25000               type 10, press Enter: 55
   perf1                            the talk's first client: seconds per fib(30)

@@ -204,7 +204,8 @@ impl CancelToken {
 
 impl fmt::Debug for CancelToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let cancelled = self.inner.lock().cancelled;
+        let is_due = self.inner.deadline.is_some_and(|deadline| deadline <= now());
+        let cancelled = self.inner.lock().cancelled || is_due;
         f.debug_struct("CancelToken")
             .field("cancelled", &cancelled)
             .field("deadline", &self.inner.deadline)

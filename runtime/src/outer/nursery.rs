@@ -5,23 +5,7 @@
 //! stops those that are left. The task cell does the hard part: it drops an aborted future on the spot, catches panics of
 //! polls and of drops, and keeps the result until the nursery asks.
 //!
-//! What fails, and what becomes of it (each row is a test of tests/it/nursery.rs):
-//!
-//! | what happens                           | body                      | other children          | the block gives                    |
-//! |----------------------------------------|---------------------------|-------------------------|------------------------------------|
-//! | the body errs                          | has ended                 | dropped                 | its error                          |
-//! | a child errs                           | dropped, not polled again | dropped                 | the child's error                  |
-//! | several err before the parent is polled| dropped                   | dropped                 | all errors, in the order they came |
-//! | a child errs after the body has ended  | its value is dropped      | dropped                 | the child's error                  |
-//! | the body panics                        | dropped                   | dropped                 | the panic, after that              |
-//! | a child panics                         | dropped                   | dropped                 | the panic, after that              |
-//! | a child panics and others err          | dropped                   | dropped                 | the panic; the errors are dropped  |
-//! | several panic                          | dropped                   | dropped                 | the first; the rest: `PanicPolicy` |
-//! | a child's drop panics                  | dropped                   | dropped                 | the panic, as if of a poll         |
-//! | `cancel`                               | runs on                   | dropped                 | the body's value                   |
-//! | a spawn after that, or after the end   |                           | dropped unpolled        |                                    |
-//! | the block is dropped (a timeout, say)  | dropped                   | dropped, after the body | nothing                            |
-//! | the same, and a drop panics            | dropped                   | dropped                 | nothing; the panic: `PanicPolicy`  |
+//! What fails, and what becomes of it: a table stands at [`nursery`], and each row is a test of tests/it/nursery.rs.
 //!
 //! "Dropped" means: on the spot, in the order in which they were spawned; a child that is being polled at that moment (it
 //! called `cancel` itself), at the end of that poll. A child that ends well takes itself off the list and does not even
@@ -51,6 +35,27 @@ use crate::{JoinHandle, spawn, spawn_named};
 ///
 /// Children are tasks of the runtime and own what they use. Those that are to borrow from around the block belong into a
 /// [`scope`](crate::scope); a table there compares the two.
+///
+/// The body is an async closure, `async |n| { .. }` (a plain one that gives an async block, `|n| async move { .. }`, does not
+/// compile: it cannot borrow `n`). A child that spawns more takes a clone of `n`.
+///
+/// # What fails, and what becomes of it
+///
+/// | what happens                           | body                      | other children          | the block gives                    |
+/// |----------------------------------------|---------------------------|-------------------------|------------------------------------|
+/// | the body errs                          | has ended                 | dropped                 | its error                          |
+/// | a child errs                           | dropped, not polled again | dropped                 | the child's error                  |
+/// | several err before the parent is polled| dropped                   | dropped                 | all errors, in the order they came |
+/// | a child errs after the body has ended  | its value is dropped      | dropped                 | the child's error                  |
+/// | the body panics                        | dropped                   | dropped                 | the panic, after that              |
+/// | a child panics                         | dropped                   | dropped                 | the panic, after that              |
+/// | a child panics and others err          | dropped                   | dropped                 | the panic; the errors are dropped  |
+/// | several panic                          | dropped                   | dropped                 | the first; the rest: `PanicPolicy` |
+/// | a child's drop panics                  | dropped                   | dropped                 | the panic, as if of a poll         |
+/// | `cancel`                               | runs on                   | dropped                 | the body's value                   |
+/// | a spawn after that, or after the end   |                           | dropped unpolled        |                                    |
+/// | the block is dropped (a timeout, say)  | dropped                   | dropped, after the body | nothing                            |
+/// | the same, and a drop panics            | dropped                   | dropped                 | nothing; the panic: `PanicPolicy`  |
 ///
 /// # Errors
 /// The first child that returns an error, or the body if it does, stops all others. What they returned comes back as
@@ -586,6 +591,16 @@ impl<E: fmt::Display> fmt::Display for Errors<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.first.fmt(f)?;
         self.rest.iter().try_for_each(|error| write!(f, "; and then: {error}"))
+    }
+}
+
+/// The cause's kind. One error alone is itself; of several, all are in it.
+impl From<Errors<io::Error>> for io::Error {
+    fn from(errors: Errors<io::Error>) -> Self {
+        match errors.rest.is_empty() {
+            true => errors.first,
+            false => io::Error::new(errors.first.kind(), errors),
+        }
     }
 }
 

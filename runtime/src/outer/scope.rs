@@ -3,16 +3,6 @@
 //! By not being tasks. A task may outlive whoever spawned it, so it can borrow nothing; the children of a [`scope`] are part
 //! of the scope's own future, are polled by it, and go with it. The compiler sees that, and no unsafe code is needed.
 //!
-//! | | [`nursery`](crate::nursery) | [`scope`] |
-//! |---|---|---|
-//! | children are              | tasks of the runtime          | parts of the parent's task                       |
-//! | they may use              | what they own                 | what they own, and what lives around the block   |
-//! | they are polled           | by the loop, one by one       | within the parent's poll, those that were woken  |
-//! | operations on sockets a poll | 128 each                   | 128 for all together                             |
-//! | seen by an instrument     | each                          | as the parent                                    |
-//! | runs under                | this runtime                  | any executor                                     |
-//! | take it for               | servers, what lives long      | a handful of steps at once, over borrowed data   |
-//!
 //! A future that holds many others has to know whom to poll, or each wake costs a poll of all. So each child has a waker of
 //! its own, which puts the child into a list and wakes the parent once; the parent's poll takes the list and polls who stands in
 //! it. That is one round: what becomes ready meanwhile has woken the parent again and waits for the next, so the scope
@@ -44,6 +34,17 @@ use crate::{Child, Errors};
 
 /// Runs `body`, which may spawn children that borrow from around the block, and ends when the body and all children have
 /// ended and been dropped. The children run within this future, so on the same thread and only while it is polled.
+/// They borrow what lives around the `scope(..)` call; what the body itself makes, they own (`async move`).
+///
+/// | | [`nursery`](crate::nursery) | [`scope`] |
+/// |---|---|---|
+/// | children are              | tasks of the runtime          | parts of the parent's task                       |
+/// | they may use              | what they own                 | what they own, and what lives around the block   |
+/// | they are polled           | by the loop, one by one       | within the parent's poll, those that were woken  |
+/// | operations on sockets a poll | 128 each                   | 128 for all together                             |
+/// | seen by an instrument     | each                          | as the parent                                    |
+/// | runs under                | this runtime                  | any executor                                     |
+/// | take it for               | servers, what lives long      | a handful of steps at once, over borrowed data   |
 ///
 /// # Errors
 /// The first child that returns an error, or the body if it does, ends all others. See [`Errors`].

@@ -3,21 +3,7 @@
 //! By polling two things, the future and a `Sleep`, and dropping the future if the `Sleep` comes first. The future is
 //! polled first, so one that is ready wins against any time, and only one that has to wait touches the wheel.
 //!
-//! Nesting needs no bookkeeping: an outer timeout that fires drops the inner one with all it holds. Whose time was over
-//! is said by the types as long as each layer's `Result` is looked at by itself:
-//!
-//! ```text
-//! timeout_at(outer, async { timeout_at(inner, work).await })      gives Result<Result<T, Elapsed>, Elapsed>
-//! ```
-//!
-//! | what happens                               | the outer timeout gives                             |
-//! |--------------------------------------------|-----------------------------------------------------|
-//! | the work is done in time                   | `Ok(Ok(value))`                                     |
-//! | the work is done when both times are over  | `Ok(Ok(value))`: what is ready wins                 |
-//! | the inner time is over first               | `Ok(Err(elapsed))`, the inner deadline in it        |
-//! | the outer time is over first               | `Err(elapsed)`, the outer deadline in it            |
-//! | both are over at once                      | `Ok(Err(elapsed))`, the inner one's: it is polled first |
-//! | the work fails with somebody's `Elapsed` made an error (`?` into `io::Error`) | `Ok(Err(error))`, never `Err`: only the own time does that; `Elapsed::of(&error)` finds whose it was |
+//! Nesting needs no bookkeeping; a table at [`timeout`] says whose time it was.
 //!
 //! (Where curio raises one of three exceptions, here the place in the type tells. Each row is a test.) What gives up
 //! without an error is `timeout(..).await.ok()`; it has no name of its own.
@@ -31,7 +17,7 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use crate::{Sleep, sleep, sleep_until};
+use crate::{Errors, Sleep, sleep, sleep_until};
 
 /// Runs `future` for at most `duration` from now, then drops it.
 ///
@@ -40,6 +26,23 @@ use crate::{Sleep, sleep, sleep_until};
 ///
 /// # Cancel safety
 /// As that of `future`: it is dropped wherever it stands.
+///
+/// # Nesting
+/// Nesting needs no bookkeeping: an outer timeout that fires drops the inner one with all it holds. Whose time was over
+/// is said by the types as long as each layer's `Result` is looked at by itself:
+///
+/// ```text
+/// timeout_at(outer, async { timeout_at(inner, work).await })      gives Result<Result<T, Elapsed>, Elapsed>
+/// ```
+///
+/// | what happens                               | the outer timeout gives                             |
+/// |--------------------------------------------|-----------------------------------------------------|
+/// | the work is done in time                   | `Ok(Ok(value))`                                     |
+/// | the work is done when both times are over  | `Ok(Ok(value))`: what is ready wins                 |
+/// | the inner time is over first               | `Ok(Err(elapsed))`, the inner deadline in it        |
+/// | the outer time is over first               | `Err(elapsed)`, the outer deadline in it            |
+/// | both are over at once                      | `Ok(Err(elapsed))`, the inner one's: it is polled first |
+/// | the work fails with somebody's `Elapsed` made an error (`?` into `io::Error`) | `Ok(Err(error))`, never `Err`: only the own time does that; `Elapsed::of(&error)` finds whose it was |
 ///
 /// ```
 /// use std::time::Duration;
@@ -110,7 +113,13 @@ impl Elapsed {
             }
             // The source of an `io::Error` is that of what it holds, so what it holds would be passed over.
             let held = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-            next = held.map(|held| held as &(dyn Error + 'static)).or_else(|| error.source());
+            // So is that of a block's errors, which print as the first of them.
+            let first = error.downcast_ref().map(|errors: &Errors<io::Error>| errors.first());
+            next = match (held, first) {
+                (Some(held), _) => Some(held),
+                (_, Some(first)) => Some(first),
+                _ => error.source(),
+            };
         }
         None
     }

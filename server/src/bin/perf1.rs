@@ -38,6 +38,11 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("perf1: {}: {error}", options.addr);
+            if error.kind() == io::ErrorKind::ConnectionRefused {
+                eprintln!(
+                    "no server listens there; start one in another terminal: cargo run -p server"
+                );
+            }
             ExitCode::FAILURE
         }
     }

@@ -115,6 +115,8 @@ struct Shared {
     idle: Vec<Thread>,
     /// Threads in the lane, counted from before they start until they have left it.
     lane: usize,
+    /// Threads of these that were claimed, or are being started, and have not looked at the queue yet.
+    coming: usize,
     blocked: usize,
     /// All threads that have begun; those of retired ones are taken off by the next look.
     seats: Slab<Watched>,
@@ -173,6 +175,7 @@ impl Pool {
             queue: BTreeMap::new(),
             idle: Vec::new(),
             lane: 0,
+            coming: 0,
             blocked: 0,
             seats: Slab::new(),
             next_look: None,
@@ -249,6 +252,7 @@ impl Pool {
         shared.submitted += 1;
         shared.queue.insert(id, run);
         let mut hands = Hands { woken: shared.idle.pop(), ..Hands::default() };
+        shared.coming += usize::from(hands.woken.is_some());
         self.look_if_it_is_time(&mut shared, &mut hands);
         if hands.woken.is_none() && hands.hired.is_empty() {
             shared.hire(1, self.config(), &mut hands);
@@ -331,11 +335,14 @@ impl Pool {
     fn not_started(&self, error: &io::Error) {
         let mut shared = lock(&self.shared);
         shared.lane -= 1;
+        shared.coming -= 1;
         if shared.lane + shared.blocked > 0 {
             return;
         }
         let stranded = mem::take(&mut shared.queue);
+        let next = shared.next_in_line(self.config());
         drop(shared);
+        wake(next);
         for run in stranded.into_values() {
             run(Err(copy_of(error)));
         }
@@ -363,6 +370,7 @@ impl Pool {
         let is_born_demoted = seat.thread.is_demoted();
         let mut cpu = seat.thread.cpu_time();
         let mut shared = lock(&self.shared);
+        shared.coming -= 1;
         let key = shared.seats.insert(Watched::new(Arc::clone(&seat)));
         loop {
             while let Some((_, run)) = shared.queue.pop_first() {
@@ -404,7 +412,8 @@ impl Pool {
                 thread::park_timeout(leave_at.saturating_duration_since(Instant::now()));
                 shared = lock(&self.shared);
                 let Some(place) = shared.idle.iter().rposition(|t| t.id() == me.id()) else {
-                    break; // claimed
+                    shared.coming -= 1; // claimed
+                    break;
                 };
                 if Instant::now() >= leave_at {
                     shared.idle.remove(place);
@@ -460,6 +469,7 @@ impl Shared {
     fn hire(&mut self, jobs: usize, config: &Config, hands: &mut Hands) {
         for _ in 0..jobs.min(config.cap.saturating_sub(self.lane)) {
             self.lane += 1;
+            self.coming += 1;
             self.started += 1;
             hands.hired.push(self.started);
         }
@@ -483,7 +493,8 @@ impl Shared {
     }
 
     fn has_room(&self, config: &Config) -> bool {
-        self.queue.len() + self.promised < config.bound
+        // For as many of those in it as threads are coming for, nobody has to wait.
+        self.queue.len() + self.promised < config.bound.saturating_add(self.coming)
     }
 
     /// The waker of the first who waits for room, if there is some.

@@ -742,3 +742,65 @@ fn settings_come_before_the_first_job() {
     with_deadline(move || value(used.go(|_| ())));
     assert_eq!(used.configure(Config::PROCESS), Err(PoolInUse));
 }
+
+// ------------------------------------------------------------------------------------------ room, and who is coming
+
+#[test]
+fn a_job_that_a_thread_is_coming_for_takes_no_room() {
+    with_deadline(|| {
+        let pool = pool(4, 1, LONG);
+        for _ in 0..1000 {
+            until(|| pool.stats().idle == pool.stats().threads);
+            let jobs: Vec<_> = (0..4).map(|n| pool.go(move |_| n)).collect();
+            assert!(jobs.into_iter().map(value).eq(0..4));
+        }
+        let _busy: Vec<_> = (0..4).map(|_| occupy(pool)).collect();
+        let _waits = pool.go(|_| ());
+        assert!(matches!(await_here(pool.go(|_| ())), Err(UnblockError::Full)));
+    });
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn who_waits_for_room_hears_that_a_start_has_failed() {
+    with_deadline(|| {
+        let start = |pool, name: String| {
+            if name == "pool-1" {
+                (Config::PROCESS.start)(pool, name)
+            } else {
+                Err(io::Error::other("no more"))
+            }
+        };
+        let slice = Duration::from_millis(5);
+        let pool = made(Config { cap: 1, long: 2, bound: 1, slice, start, ..Config::PROCESS });
+        let (job, stop) = compute(pool);
+        let stranded = pool.go(|_| ());
+        assert_eq!(pool.stats().queued, 1);
+        let (woken, is_woken) = mpsc::channel();
+        let waiting = thread::spawn(move || {
+            let mut room = pool.room();
+            let mut polls = 0;
+            let place = await_here(std::future::poll_fn(move |cx| {
+                polls += 1;
+                let poll = Pin::new(&mut room).poll(cx);
+                if polls == 1 {
+                    assert!(poll.is_pending());
+                    woken.send(()).expect("the test waits");
+                }
+                poll
+            }));
+            drop(place);
+        });
+        is_woken.recv().expect("it polls");
+        until_looking(pool, |stats| stats.demoted == 1 && stats.queued == 0);
+        let end = Instant::now() + Duration::from_secs(5);
+        while !waiting.is_finished() && Instant::now() < end {
+            thread::yield_now();
+        }
+        let came = waiting.is_finished();
+        stop.store(true, Ordering::Relaxed);
+        drop(job);
+        assert!(matches!(await_here(stranded), Err(UnblockError::NoThread(_))));
+        assert!(came, "there is room, and nobody has told who waits for it");
+    });
+}
