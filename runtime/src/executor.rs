@@ -256,20 +256,23 @@ impl Runtime {
             let mut batch = queue.take_batch(self.batch.take());
             polls += batch.len();
             if let Some(pick) = &self.order {
-                (1..batch.len())
-                    .rev()
-                    .for_each(|last| batch.swap(last, pick(last + 1) % (last + 1)));
+                let lasts = (1..batch.len()).rev();
+                let shuffle =
+                    || lasts.for_each(|last| batch.swap(last, pick(last + 1) % (last + 1)));
+                // It is foreign code, and nothing guards the batch yet.
+                panics::catch(shuffle)
+                    .unwrap_or_else(|payload| queue.panics.unobserved(TaskId::ROOT, payload));
             }
             let mut rest = Rest { queue, ready: batch.drain(..) };
             for ready in rest.ready.by_ref() {
                 context::refill_operations();
                 if queue.is_watched() {
                     self.run_watched(ready, &mut root)?;
-                    continue;
-                }
-                match ready {
-                    Ready::Task(task) => task.run(),
-                    Ready::Root => root()?,
+                } else {
+                    match ready {
+                        Ready::Task(task) => task.run(),
+                        Ready::Root => root()?,
+                    }
                 }
                 if context::is_exhausted() {
                     polls = POLLS_PER_TURN;

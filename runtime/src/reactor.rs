@@ -78,6 +78,8 @@ pub(crate) struct Direction<const SIDE: bool> {
     first: RefCell<Option<Waker>>,
     /// All who came while the first place was taken.
     others: RefCell<Vec<(Ticket, Waker)>>,
+    /// How many pollers among them are a crowd.
+    crowd: Cell<usize>,
 }
 
 /// Names one wait, so that a future that is dropped takes only itself off the list. Zero: not on it.
@@ -227,6 +229,7 @@ impl<const SIDE: bool> Direction<SIDE> {
             last_ticket: Cell::new(POLLER),
             first: RefCell::default(),
             others: RefCell::default(),
+            crowd: Cell::new(CROWD),
         }
     }
 
@@ -279,6 +282,7 @@ impl<const SIDE: bool> Direction<SIDE> {
 
     #[cold]
     fn wake_others(&self) {
+        self.crowd.set(CROWD);
         for (_, waker) in self.others.take() {
             panics::wake(&waker);
             panics::forget(waker);
@@ -293,7 +297,8 @@ impl<const SIDE: bool> Direction<SIDE> {
     #[inline(always)]
     fn park(&self, ticket: &mut Ticket, waker: &Waker) {
         if *ticket == 0 {
-            // After four billion waits the numbers come round; two futures that then share one only wake too often.
+            // After four billion waits for this direction the numbers come round, and a future still there from the first
+            // time may then be taken off the list by another of its number.
             let next = self.last_ticket.get().checked_add(1).unwrap_or(POLLER + 1);
             self.last_ticket.set(next);
             *ticket = next;
@@ -337,13 +342,18 @@ impl<const SIDE: bool> Direction<SIDE> {
             }
             None => {
                 let is_poller = |(other, _): &(Ticket, Waker)| *other == POLLER;
-                let crowd = others.iter().filter(|other| is_poller(other)).count() >= CROWD;
-                let oldest = if crowd { others.iter().position(is_poller) } else { None };
-                let oldest = oldest.map(|at| others.remove(at).1);
+                let count = others.iter().filter(|other| is_poller(other)).count();
+                let mut crowd = Vec::new();
+                if count >= self.crowd.get().max(CROWD) {
+                    // All at once, and twice as many may come back before the next time: if only the oldest were woken
+                    // and is alive, it would push out the next one, and so on for ever.
+                    crowd = others.extract_if(.., |other| is_poller(other)).collect();
+                    self.crowd.set(2 * count);
+                }
                 others.push((ticket, waker));
                 drop(others);
-                oldest.iter().for_each(panics::wake);
-                panics::forget(oldest);
+                crowd.iter().for_each(|(_, waker)| panics::wake(waker));
+                crowd.into_iter().for_each(|(_, waker)| panics::forget(waker));
             }
         }
         self.set(OTHERS);

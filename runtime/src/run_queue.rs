@@ -13,7 +13,7 @@
 //! ```text
 //!   the owner, about to sleep                    a stranger with a letter
 //!   1 fall_asleep: word 0 -> ASLEEP, or          1 post: put the letter into the list
-//!     fail if MAIL is set: do not sleep          2 word |= MAIL; was it exactly ASLEEP? then ring
+//!     fail if MAIL is set: do not sleep          2 word |= MAIL; was ASLEEP set? then ring
 //!   2 wait in the kernel
 //!   3 wake_up: word without ASLEEP; MAIL stays
 //!   4 take, at the end of the turn: was MAIL set? clear it, then take the letters
@@ -31,6 +31,8 @@
 //!   2 posted -> true; was it true? done          2 queues the task, which will look for what it waits for
 //!   3 posts the task
 //! ```
+//!
+//! A stranger that is stopped between 2 and 3 holds up the wakes of other strangers, for this one task, until it goes on.
 //!
 //! Both swaps are acquire-release. A stranger who finds `posted` true relies on a letter still unread: the owner's swap
 //! comes later in the order of that word, so it sees what the stranger wrote, and so does the poll that follows.
@@ -289,7 +291,7 @@ impl<T> Inbox<T> {
     /// Adds a letter. `Ok(true)`: the owner sleeps, and it is the caller who has to ring.
     pub(crate) fn post(&self, letter: T) -> Result<bool, Closed> {
         self.letters.push(letter).map_err(|_| Closed)?;
-        Ok(self.word.fetch_or(MAIL, Ordering::AcqRel) == ASLEEP)
+        Ok(self.word.fetch_or(MAIL, Ordering::AcqRel) & ASLEEP != 0)
     }
 
     /// The owner wants to sleep. `false`: there is mail, so it must not.
@@ -324,6 +326,21 @@ impl<T> Inbox<T> {
     /// No more letters: whoever posts from now on is told so. Returns those not read.
     pub(crate) fn close(&self) -> Vec<T> {
         self.letters.close()
+    }
+}
+
+#[cfg(all(test, not(ground_loom)))]
+mod tests {
+    use super::Inbox;
+
+    /// A thread behind all others may be stopped between its post and its ring.
+    #[test]
+    fn whoever_posts_to_a_sleeper_rings_whatever_others_have_promised() {
+        let inbox = Inbox::new();
+        assert!(inbox.post(1).is_ok_and(|must_ring| must_ring));
+        assert!(inbox.post(2).is_ok_and(|must_ring| must_ring));
+        inbox.wake_up();
+        assert!(inbox.post(3).is_ok_and(|must_ring| !must_ring));
     }
 }
 

@@ -122,7 +122,7 @@ async fn listen(options: &CommonOptions) -> io::Result<Vec<std::net::TcpListener
         ));
     }
     let how = ListenOptions::new().reuse_port(count > 1);
-    let mut listeners = Vec::with_capacity(count);
+    let mut listeners = Vec::new(); // it may be any number; the system will say so
     let mut address = options.addr.clone();
     for _ in 0..count {
         let listener = how.listen(address.as_str()).await.map_err(with_advice)?;

@@ -6,7 +6,9 @@
 //! Comes from: main.rs. Goes to: outer/cancel_token.rs of the runtime.
 
 use std::future::{pending, ready};
-use std::task::Waker;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::task::{Context, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -331,4 +333,48 @@ fn waits_and_runs_can_be_dropped_after_any_poll() {
         root.cancel();
         assert_eq!(counts.wakes(), 1);
     });
+}
+
+#[test]
+fn a_token_that_is_set_has_set_its_children() {
+    struct Look(CancelToken, CancelToken, AtomicBool);
+    impl Wake for Look {
+        fn wake(self: Arc<Self>) {
+            self.0.cancel(); // has returned: so flag and children are set?
+            self.2.store(self.1.is_cancelled(), Ordering::SeqCst);
+        }
+    }
+    let parent = CancelToken::new();
+    let child = parent.child();
+    let look = Arc::new(Look(parent.clone(), child.clone(), AtomicBool::new(false)));
+    let waker = Waker::from(Arc::clone(&look));
+    let mut wait = Box::pin(parent.cancelled());
+    assert!(wait.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    parent.cancel();
+    assert!(look.2.load(Ordering::SeqCst), "cancel() has returned, and the child is not set");
+}
+
+#[test]
+fn a_cancel_that_returns_has_set_the_children_though_another_is_at_it() {
+    struct Slow(mpsc::Sender<()>, Mutex<mpsc::Receiver<()>>);
+    impl Wake for Slow {
+        fn wake(self: Arc<Self>) {
+            self.0.send(()).unwrap();
+            let _ = self.1.lock().unwrap().recv();
+        }
+    }
+    let parent = CancelToken::new();
+    let child = parent.child();
+    let ((tell, told), (go_on, may_go_on)) = (mpsc::channel(), mpsc::channel());
+    let waker = Waker::from(Arc::new(Slow(tell, Mutex::new(may_go_on))));
+    let mut wait = Box::pin(parent.cancelled());
+    assert!(wait.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    let other = parent.clone();
+    let thread = thread::spawn(move || other.cancel());
+    told.recv().unwrap();
+    parent.cancel();
+    let is_set = child.is_cancelled();
+    drop(go_on);
+    thread.join().unwrap();
+    assert!(is_set);
 }

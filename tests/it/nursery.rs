@@ -827,3 +827,29 @@ fn a_block_gives_all_its_memory_back() {
         });
     });
 }
+
+#[test]
+fn a_start_that_is_dropped_after_the_report_leaves_the_child() {
+    run(async || {
+        nursery(async |n: &Nursery<std::io::Error>| {
+            let mut start = Box::pin(n.start(async |started: Started<u8>| {
+                started.send(1);
+                pending::<Result<(), std::io::Error>>().await
+            }));
+            assert!(
+                start
+                    .as_mut()
+                    .poll(&mut std::task::Context::from_waker(Waker::noop()))
+                    .is_pending()
+            );
+            yield_now().await; // the child has reported
+            drop(start);
+            let left = n.len();
+            n.cancel();
+            assert_eq!(left, 1);
+            Ok(())
+        })
+        .await
+        .unwrap();
+    });
+}

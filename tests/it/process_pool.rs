@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use futures_lite::future::zip;
 use runtime::process_pool::{self, Call, CallError, Functions, ProcessPool};
 use runtime::testing::TestClock;
-use runtime::{Runtime, block_on, now, sleep, spawn, timeout, yield_now};
+use runtime::{PoolSettings, Runtime, block_on, now, sleep, spawn, timeout, unblock, yield_now};
 
 use crate::support::counters::{panicking_waker, poll_with, until, until_async};
 use crate::support::process::{ChildProcess, children_of, descriptors};
@@ -584,4 +584,65 @@ fn neither_a_busy_worker_nor_an_idle_one_holds_up_the_exit_or_outlives_it() {
     }
     // They end by themselves after 60 s: a test's deadline, which runs in them, too.
     assert!(started.elapsed() < Duration::from_secs(45));
+}
+
+#[test]
+fn a_call_that_no_keeper_has_seen_ends_with_the_runtime() {
+    in_child_process(|| {
+        let functions = functions();
+        let rt = Runtime::new().unwrap();
+        let (_pool, call) = rt.block_on(async {
+            let pool = ProcessPool::new(functions).unwrap();
+            let call = pool.call("echo", "x");
+            (pool, call)
+        });
+        drop(rt);
+        let result = block_on(timeout(Duration::from_secs(30), call));
+        assert!(matches!(result, Ok(Err(CallError::Closed))), "{result:?}");
+    });
+}
+
+#[test]
+fn a_call_is_served_though_all_threads_of_the_pool_are_taken() {
+    in_child_process(|| {
+        let functions = functions();
+        PoolSettings::new().fast(2).long(0).apply().unwrap();
+        block_on(async {
+            let pool = ProcessPool::new(functions).unwrap();
+            // Two jobs that wait for an answer of the process pool, each.
+            let (give, taken) = async_channel::unbounded::<()>();
+            let jobs = [taken.clone(), taken].map(|taken| unblock(move || taken.recv_blocking()));
+            let answer = timeout(Duration::from_secs(30), pool.call("echo", "x")).await;
+            assert!(matches!(answer, Ok(Ok(bytes)) if bytes == b"x"));
+            drop(give);
+            for job in jobs {
+                assert!(job.await.unwrap().is_err());
+            }
+        });
+    });
+}
+
+#[test]
+fn a_panic_whose_payload_panics_in_its_drop_is_told_and_leaves_the_worker() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            if !thread::panicking() {
+                panic!("the payload's drop")
+            }
+        }
+    }
+    in_child_process(|| {
+        let functions = process_pool::functions(&[
+            ("bomb", |_| std::panic::panic_any(Bomb)),
+            ("pid", |_| process::id().to_string().into_bytes()),
+        ]);
+        block_on(async {
+            let pool = ProcessPool::builder(functions).workers(1).build().unwrap();
+            let before = pool.call("pid", "").await.unwrap();
+            let result = pool.call("bomb", "").await;
+            assert!(matches!(result, Err(CallError::Panicked(_))), "{result:?}");
+            assert_eq!(pool.call("pid", "").await.unwrap(), before);
+        });
+    });
 }

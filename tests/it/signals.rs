@@ -619,3 +619,32 @@ fn allow_descriptors(at_least: libc::rlim_t) {
     let result = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
     assert_eq!(result, 0, "{}", io::Error::last_os_error());
 }
+
+#[test]
+fn a_fork_of_a_program_that_has_subscribed_is_ended_by_that_signal() {
+    in_child_process(|| {
+        block_on(async {
+            let _signals = signals([Signal::TERMINATE]).unwrap();
+            let (mut here, there) = UnixStream::pair().unwrap();
+            // SAFETY: the child makes three calls, all allowed there.
+            let pid = unsafe { libc::fork() };
+            if pid == 0 {
+                // SAFETY: one byte, which lives through the call. It says that the fork is through.
+                unsafe {
+                    libc::write(std::os::fd::AsRawFd::as_raw_fd(&there), [1u8].as_ptr().cast(), 1)
+                };
+                // SAFETY: it takes no memory. Until the signal comes; or, if it is swallowed, for long.
+                unsafe { libc::sleep(600) };
+                // SAFETY: as above.
+                unsafe { libc::_exit(0) };
+            }
+            here.read_exact(&mut [0]).unwrap();
+            // SAFETY: it takes no memory; the child is ours and not waited for yet.
+            assert_eq!(unsafe { libc::kill(pid, libc::SIGTERM) }, 0);
+            let mut status = 0;
+            // SAFETY: the number lives through the call.
+            assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+            assert!(libc::WIFSIGNALED(status), "it ran to its end");
+        });
+    });
+}

@@ -17,13 +17,13 @@ use std::time::{Duration, Instant};
 
 use runtime::testing::{TestClock, seeded};
 use runtime::{
-    Handle, MissedTicks, Runtime, hold_time, interval, now, sleep, sleep_until, spawn, timeout,
-    unblock, yield_now,
+    Handle, MissedTicks, PoolSettings, Runtime, hold_time, interval, now, sleep, sleep_until,
+    spawn, timeout, unblock, yield_now,
 };
 
 use crate::support::counters::Counter;
 use crate::support::sockets::async_pair;
-use crate::support::within;
+use crate::support::{in_child_process, within};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -250,4 +250,20 @@ fn a_seed_orders_what_is_ready_and_the_same_seed_the_same_way() {
     different.sort_unstable();
     different.dedup();
     assert_eq!(different.len(), 20, "ten tasks have more orders than that");
+}
+
+#[test]
+fn jobs_behind_others_get_a_thread_although_time_stands_still() {
+    in_child_process(|| {
+        PoolSettings::new().fast(1).apply().unwrap();
+        let rt = Runtime::builder().time(TestClock::new()).build().unwrap();
+        rt.block_on(async {
+            // The first waits for the second, and there is one place in the lane.
+            let (tell, told) = mpsc::channel();
+            let first = unblock(move || told.recv().unwrap());
+            let second = unblock(move || tell.send(7).unwrap());
+            assert_eq!(first.await.unwrap(), 7);
+            second.await.unwrap();
+        });
+    });
 }

@@ -592,3 +592,38 @@ fn clones_and_drops_of_wakers_may_come_back_into_the_runtime() {
         assert!(MEDDLED.get() > 300, "{} times", MEDDLED.get());
     });
 }
+
+#[test]
+fn a_hundred_tasks_that_poll_one_socket_wait_in_peace_and_are_all_woken() {
+    run(async || {
+        let (socket, mut peer) = pair();
+        let (socket, polls, done) = (Rc::new(socket), Counter::new(), Counter::new());
+        for _ in 0..100 {
+            let (socket, polls, done) = (Rc::clone(&socket), polls.clone(), done.clone());
+            drop(spawn(async move {
+                poll_fn(|cx| {
+                    polls.up();
+                    let read = |io: &std::os::unix::net::UnixStream| {
+                        std::io::Read::read(&mut &*io, &mut [0; 1])
+                    };
+                    socket.poll_read_with(cx, read)
+                })
+                .await
+                .unwrap();
+                done.up();
+            }));
+        }
+        for _ in 0..10 {
+            sleep(Duration::from_millis(1)).await; // a look at the kernel, and all settle
+        }
+        // Each once, and those again who were woken when they were a crowd.
+        let settled = polls.get();
+        assert!(settled < 300, "{settled} polls");
+        for _ in 0..10 {
+            sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(polls.get(), settled, "they wake each other");
+        peer.write_all(&[7; 100]).unwrap();
+        until_async(|| done.get() == 100).await;
+    });
+}

@@ -112,20 +112,22 @@ impl CancelToken {
 
     /// Sets the flag and its children's, and wakes all who wait. Setting it again does nothing.
     pub fn cancel(&self) {
+        // First all flags, then the wakers: who is woken, or calls this meanwhile, finds no child that is not set.
+        let mut to_wake = Vec::new();
         let mut to_set = vec![Arc::clone(&self.inner)];
         while let Some(token) = to_set.pop() {
             let mut state = token.lock();
             state.cancelled = true;
-            let waiting = std::mem::take(&mut state.waiting);
+            to_wake.extend(std::mem::take(&mut state.waiting).into_values());
             let children = std::mem::take(&mut state.children);
             drop(state);
-            for waker in waiting.into_values() {
-                // A waker is foreign code: if one panics, the others are woken all the same.
-                if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
-                    std::mem::forget(payload); // its drop is foreign, too
-                }
-            }
             to_set.extend(children.values().filter_map(Weak::upgrade));
+        }
+        for waker in to_wake {
+            // A waker is foreign code: if one panics, the others are woken all the same.
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
+                std::mem::forget(payload); // its drop is foreign, too
+            }
         }
     }
 

@@ -204,12 +204,10 @@ impl<E: 'static> Nursery<E> {
     {
         let (give, given) = Child::new();
         let (number, _) = self.adopt(async move { child(Started(give)).await }, None);
-        let starting = Starting { nursery: self.clone(), number, is_over: false };
+        let starting = Starting { nursery: self.clone(), number, given };
         async move {
-            let mut starting = starting; // all of it: a copy of the flag alone would stop the child at once
-            let value = given.await;
-            starting.is_over = true;
-            value.ok_or(NotStarted)
+            let mut starting = starting; // all of it
+            (&mut starting.given).await.ok_or(NotStarted)
         }
     }
 
@@ -371,15 +369,15 @@ impl<E> Drop for Leave<E> {
 }
 
 /// Stops a child whose `start` nobody waits for any more.
-struct Starting<E: 'static> {
+struct Starting<V, E: 'static> {
     nursery: Nursery<E>,
     number: u64,
-    is_over: bool,
+    given: Child<V>,
 }
 
-impl<E> Drop for Starting<E> {
+impl<V, E> Drop for Starting<V, E> {
     fn drop(&mut self) {
-        if !self.is_over {
+        if !self.given.is_finished() {
             self.nursery.take_and(self.number, |handle| {
                 handle.abort();
                 self.nursery.judge(self.number, handle);

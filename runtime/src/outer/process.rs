@@ -9,7 +9,8 @@
 //!   [`Command::status`] that is dropped kills its child likewise.
 //! - No zombie stays. Even after SIGKILL the end takes a moment, and a drop must not wait. So a task of the runtime that the
 //!   drop happens in waits for the child; and if that runtime ends, or there was none, a thread does that has nothing
-//!   else to do. (Only if the system gives no thread either, the zombie stays until this process ends.)
+//!   else to do. (Only if the system gives no thread either, the zombie stays until this process ends. And under a `Runtime`
+//!   that is kept but not running it waits for the next `block_on`, or for that runtime's end.)
 //! - A signal never reaches a stranger. A child's number is its own until it has been reaped; only std's `Child` reaps, and
 //!   who sends asks it first. This fails if other code of this process reaps what is not its own (`waitpid(-1)`).
 //! - Descriptors do not leak into children: std's pipes, the pidfd and all of the runtime's own are close-on-exec.
@@ -213,7 +214,7 @@ impl Command {
     }
 
     /// As [`output`](Self::output), and meanwhile writes `input` to the program's standard input. A program that does not
-    /// read all of it is no error.
+    /// read all of it is no error. A `stdin` that was set before is forgotten by this.
     ///
     /// ```
     /// use runtime::process::Command;

@@ -28,6 +28,11 @@ pub(crate) fn generation() -> u32 {
     FORKS.load(Ordering::Relaxed)
 }
 
+/// The same, for a signal handler: an atomic is all it touches.
+pub(super) fn counted() -> u32 {
+    FORKS.load(Ordering::Relaxed)
+}
+
 /// An error if a fork lies between `born` and now.
 #[inline]
 pub(super) fn check(born: u32) -> io::Result<()> {

@@ -79,6 +79,9 @@ static SLOTS: [Slot; SLOT_COUNT] = [const { Slot::new() }; SLOT_COUNT];
 /// What it does not read.
 static TABLE: Mutex<Table> = Mutex::new(Table::new(0));
 
+/// The generation (see fork.rs) that the slots are of.
+static OWNER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+
 struct Slot {
     writer: AtomicI32,
     wanted: AtomicU64,
@@ -91,6 +94,15 @@ extern "C" fn on_signal(number: i32) {
     let errno = unsafe { errno_place() };
     // SAFETY: valid as long as the thread runs, and no other thread touches it.
     let interrupted = unsafe { *errno };
+    if OWNER.load(Ordering::Relaxed) != fork::counted() {
+        // In a forked child whose parent had subscribed: nobody here reads the sockets, and they are the parent's, too. As if
+        // never caught. (The mask is full here: it comes when the handler has returned.)
+        // SAFETY: it may be called in a handler.
+        unsafe { libc::signal(number, libc::SIG_DFL) };
+        // SAFETY: as above.
+        unsafe { libc::raise(number) };
+        return;
+    }
     for slot in &SLOTS {
         // Acquire, here and below, with the Release of `Table::open` and `Subscription::new`.
         let writer = slot.writer.load(Ordering::Acquire);
@@ -201,6 +213,7 @@ fn lock() -> MutexGuard<'static, Table> {
             slot.wanted.store(0, Ordering::Release);
         }
         *table = Table::new(born);
+        OWNER.store(born, Ordering::Relaxed);
     }
     table
 }

@@ -47,7 +47,7 @@ impl<T> Stack<T> {
     /// Adds a value; gives it back if the stack is closed. Allocates a node.
     pub(crate) fn push(&self, value: T) -> Result<(), T> {
         let node = Box::into_raw(Box::new(Node { value, next: ptr::null_mut() }));
-        let mut head = self.head.load(Ordering::Relaxed);
+        let mut head = self.head.load(Ordering::Acquire);
         loop {
             if head == closed() {
                 // SAFETY: `node` comes from the box above and has been published to nobody.
@@ -56,7 +56,7 @@ impl<T> Stack<T> {
             // SAFETY: as above: it is still ours alone.
             unsafe { (*node).next = head };
             // Release: whoever takes the node sees its value, and all that was written before the push.
-            match self.head.compare_exchange_weak(head, node, Ordering::Release, Ordering::Relaxed)
+            match self.head.compare_exchange_weak(head, node, Ordering::Release, Ordering::Acquire)
             {
                 Ok(_) => return Ok(()),
                 Err(now) => head = now,
@@ -136,6 +136,26 @@ mod model {
             }
             out.sort_unstable();
             assert_eq!(out, [1, 2, 3, 4]);
+        });
+    }
+
+    /// What pool/mod.rs relies on (`Slot`): who is told that the stack is closed sees what was written before that.
+    #[test]
+    fn model_a_push_that_comes_back_sees_what_was_written_before_the_close() {
+        use crate::sync::{AtomicBool, Ordering};
+        loom::model(|| {
+            let slot = Arc::new((AtomicBool::new(false), Stack::new()));
+            let finisher = {
+                let slot = Arc::clone(&slot);
+                thread::spawn(move || {
+                    slot.0.store(true, Ordering::Release);
+                    drop(slot.1.close());
+                })
+            };
+            if slot.1.push(1).is_err() {
+                assert!(slot.0.load(Ordering::Acquire), "closed, and no result");
+            }
+            finisher.join().unwrap();
         });
     }
 }

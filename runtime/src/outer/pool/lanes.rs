@@ -8,11 +8,14 @@
 //! | a job that ran for a slice | its thread            | and afterwards                                             |
 //! |----------------------------|-----------------------|------------------------------------------------------------|
 //! | has waited (I/O, a lock)   | is *blocked*          | comes back into the lane, if there is room                 |
-//! | has computed               | is *demoted*          | retires: nobody comes back from that class without rights  |
+//! | has computed: half a slice, and a sixteenth of the time since it was last looked at | is *demoted* | retires: nobody comes back from that class without rights  |
 //! | may not be demoted, or cannot here | counts as blocked | as blocked                                             |
 //!
 //! Nobody watches all the time. Who submits looks, if it is time to (`next_look`), and who awaits a result looks by its
 //! loop's timer, so a queue that nobody adds to is looked at too. There is no monitor thread.
+//!
+//! What a demoted job starts (a thread, a program, a job that needs a new thread here) is born behind all others, too; so
+//! the system has it, and `unblock` says so.
 //!
 //! A demoted thread may be stopped at any instruction, for long. So it must hold nothing then that others wait for, and
 //! from its demotion on it takes no lock of ours: it leaves its result in a slot without one (mod.rs), wakes through an
@@ -137,8 +140,9 @@ type Run = Box<dyn FnOnce(io::Result<()>) + Send>;
 /// A thread as the lookers see it. All but the seat's state is under the lock.
 struct Watched {
     seat: Arc<Seat>,
-    /// When its job began, in processor time of its own.
+    /// Its own processor time, and the time, when its job began or when it was last looked at.
     cpu_before: Option<Duration>,
+    since: Instant,
     /// When to look at it; `None`: it runs no job, or nothing can be done about it.
     look_at: Option<Instant>,
     pause: Duration,
@@ -291,7 +295,7 @@ impl Pool {
             watched.pause = (watched.pause * 2).min(LONGEST_PAUSE);
             watched.look_at = Some(now + watched.pause);
             let state = watched.seat.state.load(Ordering::Acquire);
-            let is_computing = watched.computed().is_some_and(|time| time >= config.slice / 2);
+            let is_computing = watched.is_computing(now, config);
             let is_full = *blocked + self.demoted.load(Ordering::Relaxed) >= config.long;
             match state {
                 FAST if is_full => {}
@@ -315,7 +319,9 @@ impl Pool {
             }
         }
         shared.next_look = shared.seats.iter().filter_map(|(_, watched)| watched.look_at).min();
-        shared.hire(shared.queue.len().min(lane_before - shared.lane), config, hands);
+        // Where a blocked one was all that the queue had (no thread could be started), it is now to be tried again.
+        let left = (lane_before - shared.lane).max((shared.lane == 0).into());
+        shared.hire(shared.queue.len().min(left), config, hands);
     }
 
     /// Wakes and starts those whom the lock's holder has counted.
@@ -477,9 +483,10 @@ impl Shared {
 
     /// The thread of this seat begins a job.
     fn begin(&mut self, key: usize, cpu: Option<Duration>, config: &Config) {
-        let look_at = Instant::now() + config.slice;
+        let now = Instant::now();
+        let look_at = now + config.slice;
         let watched = &mut self.seats[key];
-        watched.cpu_before = cpu;
+        (watched.cpu_before, watched.since) = (cpu, now);
         watched.look_at = Some(look_at);
         watched.pause = config.slice;
         watched.seat.state.store(FAST, Ordering::Release);
@@ -508,12 +515,24 @@ impl Shared {
 
 impl Watched {
     fn new(seat: Arc<Seat>) -> Self {
-        Watched { seat, cpu_before: None, look_at: None, pause: Duration::ZERO }
+        Watched {
+            seat,
+            cpu_before: None,
+            since: Instant::now(),
+            look_at: None,
+            pause: Duration::ZERO,
+        }
     }
 
-    /// The processor time its job has had. The thread is alive: see `CHANGING`, and before that it is in its job.
-    fn computed(&self) -> Option<Duration> {
-        self.seat.thread.cpu_time()?.checked_sub(self.cpu_before?)
+    /// Whether its job has computed since it was last asked: for half a slice at least, and a sixteenth of the time. (Not
+    /// more, for it may share the cores with many of its kind.) The thread is alive: see `CHANGING`, and before that it is
+    /// in its job.
+    fn is_computing(&mut self, now: Instant, config: &Config) -> bool {
+        let cpu = self.seat.thread.cpu_time();
+        let before = mem::replace(&mut self.cpu_before, cpu);
+        let time = now.saturating_duration_since(mem::replace(&mut self.since, now));
+        let computed = cpu.zip(before).and_then(|(cpu, before)| cpu.checked_sub(before));
+        computed.is_some_and(|computed| computed >= (config.slice / 2).max(time / 16))
     }
 }
 
@@ -574,7 +593,9 @@ impl Future for Room {
 
 impl Drop for Room {
     fn drop(&mut self) {
-        if let Some(number) = self.number {
+        if let Some(number) = self.number
+            && self.pool.is_of_this_process()
+        {
             let mut shared = lock(&self.pool.shared);
             let left = shared.waiting.remove(&number);
             // If it had been woken, the next one has to be in its stead.
@@ -593,7 +614,7 @@ pub(super) struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let Some(pool) = self.pool else { return };
+        let Some(pool) = self.pool.filter(|pool| pool.is_of_this_process()) else { return };
         let mut shared = lock(&pool.shared);
         shared.promised -= 1;
         let next = shared.next_in_line(pool.config());

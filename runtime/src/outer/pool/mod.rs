@@ -42,6 +42,10 @@ use lanes::{Config, Pool};
 /// will; if it runs, it runs on and its result is dropped. See [`unblock_with`] for a job that wants
 /// to know, and [`Unblock`] for what awaiting can yield.
 ///
+/// A job that computes for longer than a millisecond is put behind all other threads of the machine (on Linux; see
+/// [`PoolSettings::demote`]), and the system hands that on: threads and programs that it starts from then on stand there too,
+/// for as long as they live. Start what is to live longer than the job elsewhere.
+///
 /// ```
 /// # runtime::block_on(async {
 /// let text = runtime::unblock(|| std::fs::read_to_string("Cargo.toml")).await;
@@ -149,6 +153,9 @@ struct Look {
 }
 
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// A year: what is added to an `Instant`, or doubled, has to fit.
+const LONGEST_SETTING: Duration = Duration::from_secs(365 * 24 * 3600);
 
 impl<T> Future for Unblock<T> {
     type Output = Result<T, UnblockError>;
@@ -277,7 +284,7 @@ impl PoolSettings {
 
     /// How long a job may take before another thread takes its place (1 ms).
     pub fn slice(mut self, slice: Duration) -> Self {
-        self.config.slice = slice.max(Duration::from_micros(100));
+        self.config.slice = slice.clamp(Duration::from_micros(100), LONGEST_SETTING);
         self
     }
 
@@ -299,7 +306,7 @@ impl PoolSettings {
 
     /// How long a thread stays without work (10 s).
     pub fn linger(mut self, linger: Duration) -> Self {
-        self.config.linger = linger;
+        self.config.linger = linger.min(LONGEST_SETTING);
         self
     }
 
@@ -358,7 +365,7 @@ pub struct PoolStats {
 /// Counts of the process's pool, all zero before its first use.
 ///
 /// They are read one after the other, so while jobs come and go they may differ by those under way. A job is in `finished`
-/// before its awaiter is woken.
+/// before its awaiter is woken. Who asks looks at the lanes, too, as who submits does.
 ///
 /// ```
 /// # runtime::block_on(async {
@@ -368,6 +375,7 @@ pub struct PoolStats {
 /// # });
 /// ```
 pub fn pool_stats() -> PoolStats {
+    POOL.look();
     POOL.stats()
 }
 

@@ -385,8 +385,8 @@ impl Inner {
     }
 
     /// A keeper's life: it ends when it is aborted, or with the runtime.
-    async fn keep(self: Rc<Self>, seat: u64) {
-        /// With one keeper gone, nobody may be left for the jobs in the queue.
+    fn keep(self: Rc<Self>, seat: u64) -> impl Future<Output = ()> {
+        /// With one keeper gone, be it before its first poll, nobody may be left for the jobs in the queue.
         struct Closing(Rc<Inner>);
         impl Drop for Closing {
             fn drop(&mut self) {
@@ -394,22 +394,25 @@ impl Inner {
             }
         }
         let pool = Closing(self);
-        let mut worker = None;
-        loop {
-            let Some(job) = pool.0.next_job(seat, worker.as_ref()).await else {
-                worker = None;
-                continue;
-            };
-            let answer = {
-                let mut answer = pin!(pool.0.answer(&job.request, &mut worker));
-                poll_fn(|cx| match job.slot.is_given_up(cx) {
-                    true => Poll::Ready(None), // the answer's future is dropped, and with it the worker it has taken
-                    false => answer.as_mut().poll(cx).map(Some),
-                })
-                .await
-            };
-            if let Some(answer) = answer {
-                job.slot.finish(answer);
+        async move {
+            let pool = pool; // whole
+            let mut worker = None;
+            loop {
+                let Some(job) = pool.0.next_job(seat, worker.as_ref()).await else {
+                    worker = None;
+                    continue;
+                };
+                let answer = {
+                    let mut answer = pin!(pool.0.answer(&job.request, &mut worker));
+                    poll_fn(|cx| match job.slot.is_given_up(cx) {
+                        true => Poll::Ready(None), // the answer's future is dropped, and with it the worker it has taken
+                        false => answer.as_mut().poll(cx).map(Some),
+                    })
+                    .await
+                };
+                if let Some(answer) = answer {
+                    job.slot.finish(answer);
+                }
             }
         }
     }

@@ -19,6 +19,7 @@
 //! - Only who was meant becomes a worker. A process that the worker starts inherits the environment, but not the socket, so
 //!   the two do not agree there; a worker whose pool has gone finds a socket that is closed, and ends.
 //! - A worker never outlives its pool: a thread of its own waits for the socket's other end to close and ends the process.
+//!   (A program that forks without exec hands the other end on; then the worker ends with the fork.)
 //! - A process is killed and waited for wherever a [`Process`] is dropped, and no loop waits with it: a thread does, which
 //!   ends with it. (Not a task: the runtime may be ending. Not the pool behind `unblock`: its threads may all be taken.)
 //!
@@ -43,7 +44,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::sys::os;
-use crate::{AsyncSocket, Kind, hold_time, sleep, timeout, unblock};
+use crate::{AsyncSocket, Kind, hold_time, sleep, timeout};
 
 /// What a worker can be asked to call.
 pub type Function = fn(&[u8]) -> Vec<u8>;
@@ -153,7 +154,11 @@ fn serve(list: &'static [(&'static str, Function)]) -> io::Result<std::convert::
         let (_, function) = list[number as usize];
         let answer = match catch_unwind(AssertUnwindSafe(|| function(&bytes))) {
             Ok(returned) => frame(RETURNED, &returned),
-            Err(payload) => frame(PANICKED, words_of(&*payload).as_bytes()),
+            Err(payload) => {
+                let answer = frame(PANICKED, words_of(&*payload).as_bytes());
+                std::mem::forget(payload); // its drop is foreign code, and may panic
+                answer
+            }
         };
         answers.write_all(&answer)?;
     }
@@ -200,8 +205,8 @@ const ADVICE: &str = "process_pool::functions has to be called at the beginning 
 impl Worker {
     /// Starts a process and waits for its hello.
     pub(super) async fn start(functions: Functions) -> io::Result<Worker> {
-        // Starting takes about a millisecond, in which the loop can do better than wait.
-        let (process, socket) = unblock(Process::start).await??;
+        // On the loop, as process.rs does it: the threads of `unblock` may all be taken, perhaps by who waits for this pool.
+        let (process, socket) = Process::start()?;
         // A stream that carries no descriptors: its short counts mean that there is no more.
         let socket = AsyncSocket::trusted(socket, Kind::Stream)?;
         let socket = socket.with_label(|_, f| f.write_str("a worker process"));

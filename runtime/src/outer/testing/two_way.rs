@@ -353,12 +353,24 @@ async fn read_to_end(stream: &impl TwoWayStream, at: usize) -> usize {
 }
 
 /// Writes the pattern until that has been given up for want of room several times; how many bytes that were.
+/// More than any stream should take that nobody reads.
+const BOUNDLESS: usize = 1 << 30;
+
 async fn fill(stream: &impl TwoWayStream) -> usize {
     let bytes: Vec<u8> = (0..1 << 16).map(pattern).collect();
     let (mut given_up, mut written) = (0, 0);
     while given_up < 8 {
         match once(stream.write(&bytes[written % PERIOD..])).await {
-            Some(count) => written += count.expect("the other end is there"),
+            Some(count) => {
+                let count = count.expect("the other end is there");
+                assert!(count > 0, "a write of some bytes says that it took none");
+                written += count;
+                assert!(
+                    written < BOUNDLESS,
+                    "{written} bytes written, none read: it never says that it is full"
+                );
+                yield_now().await; // so that whoever limits the time of this has a say
+            }
             None => {
                 given_up += 1;
                 yield_now().await;

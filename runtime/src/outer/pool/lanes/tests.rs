@@ -804,3 +804,94 @@ fn who_waits_for_room_hears_that_a_start_has_failed() {
         assert!(came, "there is room, and nobody has told who waits for it");
     });
 }
+
+static NO_MORE_THREADS: AtomicBool = AtomicBool::new(false);
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_thread_that_is_demoted_after_it_has_waited_does_not_strand_the_queue() {
+    with_deadline(|| {
+        let pool = made(Config {
+            cap: 1,
+            slice: Duration::from_millis(1),
+            start: |pool, name| {
+                if NO_MORE_THREADS.load(Ordering::SeqCst) {
+                    return Err(io::Error::from_raw_os_error(libc::EAGAIN));
+                }
+                (Config::PROCESS.start)(pool, name)
+            },
+            ..Config::PROCESS
+        });
+        let (tell, told) = mpsc::channel::<()>();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let long = pool.go(move |_| {
+            told.recv().expect("the test tells"); // waits ...
+            while !stopped.load(Ordering::Relaxed) {} // ... and then computes
+        });
+        until_looking(pool, |stats| stats.blocked == 1);
+        NO_MORE_THREADS.store(true, Ordering::SeqCst); // the OS gives no more threads
+        let short = pool.go(|_| 7);
+        assert_eq!(pool.stats().queued, 1); // not refused: the blocked thread is to look at it
+        tell.send(()).expect("the job waits");
+        until_looking(pool, |stats| stats.demoted == 1 || stats.queued == 0);
+        NO_MORE_THREADS.store(false, Ordering::SeqCst); // the OS has threads again
+        stop.store(true, Ordering::Relaxed);
+        value(long); // the long one is over
+        until_looking(pool, |stats| stats.queued == 0);
+        match await_here(short) {
+            Ok(7) | Err(UnblockError::NoThread(_)) => {}
+            other => panic!("{other:?}"),
+        }
+    });
+}
+
+#[test]
+fn a_job_that_waits_almost_all_the_time_is_not_demoted() {
+    with_deadline(|| {
+        let pool = made(Config { slice: Duration::from_millis(1), ..Config::PROCESS });
+        let job = pool.go(|_| {
+            // 40 rounds of 25 ms: a thousandth of the time is computed
+            for _ in 0..40 {
+                let start = Instant::now();
+                while start.elapsed() < Duration::from_micros(50) {}
+                thread::sleep(Duration::from_millis(25));
+            }
+        });
+        let end = Instant::now() + Duration::from_millis(950);
+        while Instant::now() < end {
+            thread::sleep(Duration::from_millis(5));
+            pool.look();
+        }
+        let stats = pool.stats();
+        value(job);
+        assert_eq!(stats.demotions, 0, "{stats:?}");
+    });
+}
+
+/// There the lock may be held by a thread that does not exist.
+#[test]
+fn in_a_forked_child_what_waits_for_room_can_be_dropped() {
+    let pool = pool(1, 1, LONG);
+    let busy = occupy(pool);
+    let queued = pool.go(|_| ());
+    let mut room = Box::pin(pool.room());
+    let waker = Waker::noop();
+    assert!(room.as_mut().poll(&mut Context::from_waker(waker)).is_pending());
+    let held = lock(&pool.shared);
+    let owner = pool.owner.swap(99, Ordering::Relaxed); // as a child sees it
+    let (ended, end) = mpsc::channel();
+    let child = thread::spawn(move || {
+        drop(queued); // Unblock: fine
+        ended.send("unblock").expect("the test listens");
+        drop(room);
+        ended.send("room").expect("the test listens");
+    });
+    assert_eq!(end.recv_timeout(Duration::from_secs(2)), Ok("unblock"));
+    let dropped = end.recv_timeout(Duration::from_secs(2));
+    drop(held);
+    pool.owner.store(owner, Ordering::Relaxed);
+    child.join().expect("the test listens");
+    drop(busy);
+    assert_eq!(dropped, Ok("room"), "the child hangs");
+}
