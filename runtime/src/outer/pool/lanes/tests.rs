@@ -433,7 +433,8 @@ fn its_types_cross_threads_as_promised() {
 
 /// A pool with one place in the lane and a short slice.
 fn one_lane(long: usize) -> &'static Pool {
-    let slice = Duration::from_millis(1);
+    // On a busy machine a job may use half a millisecond before it waits.
+    let slice = Duration::from_millis(10);
     made(Config { cap: 1, long, slice, bound: 1000, linger: LONG, ..Config::PROCESS })
 }
 
@@ -813,7 +814,7 @@ fn a_thread_that_is_demoted_after_it_has_waited_does_not_strand_the_queue() {
     with_deadline(|| {
         let pool = made(Config {
             cap: 1,
-            slice: Duration::from_millis(1),
+            slice: Duration::from_millis(10),
             start: |pool, name| {
                 if NO_MORE_THREADS.load(Ordering::SeqCst) {
                     return Err(io::Error::from_raw_os_error(libc::EAGAIN));
