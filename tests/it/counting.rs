@@ -84,3 +84,16 @@ unsafe impl GlobalAlloc for Counting {
         unsafe { System.dealloc(block, layout) }
     }
 }
+
+/// Runs `round` once to warm up, then some times more, and gives by how many bytes the heap has grown in the best of them.
+pub(crate) async fn growth(round: impl AsyncFn()) -> i64 {
+    round().await;
+    start();
+    let mut least = i64::MAX;
+    for _ in 0..4 {
+        let before = now();
+        round().await;
+        least = least.min(before.until_now().bytes);
+    }
+    least
+}

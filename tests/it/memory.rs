@@ -16,24 +16,11 @@ use std::time::Duration;
 
 use runtime::{CancelToken, Runtime, pool_stats, sleep, spawn, timeout, unblock, yield_now};
 
-use crate::counting;
+use crate::counting::{self, growth};
 use crate::support::counters::{Counter, Watcher, give_waker, until_async};
 use crate::support::in_child_process;
 use crate::support::process::descriptors;
 use crate::support::sockets::{async_pair, pair};
-
-/// Runs `round` once to warm up, then some times more, and gives by how many bytes the heap has grown in the best of them.
-async fn growth(round: impl AsyncFn()) -> i64 {
-    round().await;
-    counting::start();
-    let mut least = i64::MAX;
-    for _ in 0..4 {
-        let before = counting::now();
-        round().await;
-        least = least.min(before.until_now().bytes);
-    }
-    least
-}
 
 #[test]
 fn a_hundred_thousand_tasks_give_their_memory_back() {

@@ -7,7 +7,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::pending;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Waker;
@@ -18,11 +18,13 @@ use runtime::{
     timeout, yield_now,
 };
 
-use crate::counting;
+use crate::counting::growth;
 use crate::support::counters::{
     Counter, CountingWaker, OnDrop, on_drop, poll_with, polled, until_async,
 };
-use crate::support::{cancel_at_every_poll, in_child_process, run, within};
+use crate::support::{
+    cancel_at_every_poll, in_child_process, panic_of, panic_quietly, run, within,
+};
 
 type E = &'static str;
 
@@ -33,17 +35,6 @@ fn holding(n: &Nursery<E>, drops: &Counter) -> Child<()> {
         let _guard = guard;
         pending().await
     })
-}
-
-/// A panic that is not printed.
-fn panic_quietly(text: E) -> ! {
-    resume_unwind(Box::new(text))
-}
-
-/// What a future panics with, in a task of its own.
-async fn panic_of<T: 'static>(future: impl Future<Output = T> + 'static) -> E {
-    let error = spawn(future).await.err().expect("it panics");
-    *error.try_into_panic().unwrap().downcast().unwrap()
 }
 
 fn list(errors: Errors<E>) -> Vec<E> {
@@ -756,7 +747,7 @@ fn a_nursery_that_has_seen_a_hundred_thousand_children_holds_no_more_than_before
         runtime::block_on(async {
             nursery(async |n: &Nursery<E>| {
                 let round = async || {
-                    for _ in 0..1000 {
+                    for _ in 0..2000 {
                         // Ten at a time, of which nobody asks for a value, and one that is asked.
                         for _ in 0..9 {
                             n.spawn(async { Ok([0_u8; 64]) });
@@ -766,15 +757,8 @@ fn a_nursery_that_has_seen_a_hundred_thousand_children_holds_no_more_than_before
                         drop(n.start(async |_: Started<()>| Ok(())));
                     }
                 };
-                round().await;
-                counting::start();
-                let mut least = i64::MAX;
-                for _ in 0..10 {
-                    let before = counting::now();
-                    round().await;
-                    least = least.min(before.until_now().bytes);
-                }
-                assert!(least <= 0, "{least} bytes");
+                let grown = growth(round).await;
+                assert!(grown <= 0, "{grown} bytes");
                 Ok(())
             })
             .await
@@ -815,15 +799,8 @@ fn a_block_gives_all_its_memory_back() {
                     assert_eq!(drops.get(), 1);
                 }
             };
-            round().await;
-            counting::start();
-            let mut least = i64::MAX;
-            for _ in 0..4 {
-                let before = counting::now();
-                round().await;
-                least = least.min(before.until_now().bytes);
-            }
-            assert!(least <= 0, "{least} bytes");
+            let grown = growth(round).await;
+            assert!(grown <= 0, "{grown} bytes");
         });
     });
 }

@@ -7,7 +7,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::{pending, poll_fn};
-use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
@@ -16,11 +15,13 @@ use std::time::Duration;
 
 use runtime::{Child, Errors, Scope, scope, sleep, spawn, timeout, yield_now};
 
-use crate::counting;
+use crate::counting::growth;
 use crate::support::counters::{
     Counter, CountingWaker, give_waker, on_drop, poll_with, polled, until_async,
 };
-use crate::support::{cancel_at_every_poll, in_child_process, run, within};
+use crate::support::{
+    cancel_at_every_poll, in_child_process, panic_of, panic_quietly, run, within,
+};
 
 type E = &'static str;
 
@@ -30,17 +31,6 @@ fn holding(s: &Scope<'_, E>, drops: &Counter) -> Child<()> {
         let _guard = guard;
         pending().await
     })
-}
-
-/// A panic that is not printed.
-fn panic_quietly(text: E) -> ! {
-    resume_unwind(Box::new(text))
-}
-
-/// What a future panics with, in a task of its own.
-async fn panic_of<T: 'static>(future: impl Future<Output = T> + 'static) -> E {
-    let error = spawn(future).await.err().expect("it panics");
-    *error.try_into_panic().unwrap().downcast().unwrap()
 }
 
 fn list(errors: Errors<E>) -> Vec<E> {
@@ -536,17 +526,12 @@ fn a_scope_gives_its_memory_back() {
                         waker.take().unwrap().wake();
                     }
                 };
-                children().await;
-                blocks().await;
-                counting::start();
-                let mut least = i64::MAX;
-                for _ in 0..4 {
-                    let before = counting::now();
+                let grown = growth(async || {
                     children().await;
                     blocks().await;
-                    least = least.min(before.until_now().bytes);
-                }
-                assert!(least <= 0, "{least} bytes");
+                })
+                .await;
+                assert!(grown <= 0, "{grown} bytes");
                 Ok(())
             })
             .await

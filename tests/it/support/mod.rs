@@ -161,3 +161,16 @@ fn test_name<B>() -> String {
     let inside = full.split_once("::").map_or(full, |(_, inside)| inside);
     inside.split("::{{").next().unwrap_or(inside).to_owned()
 }
+
+/// A panic that is not printed.
+pub(crate) fn panic_quietly(text: &'static str) -> ! {
+    resume_unwind(Box::new(text))
+}
+
+/// What a future panics with, in a task of its own: the text given to [`panic_quietly`].
+pub(crate) async fn panic_of<T: 'static>(
+    future: impl Future<Output = T> + 'static,
+) -> &'static str {
+    let error = runtime::spawn(future).await.err().expect("it panics");
+    *error.try_into_panic().unwrap().downcast().unwrap()
+}
