@@ -23,8 +23,8 @@
 //! kernel's on the address space, those of standard output, a lock in the job itself. Who waits for one of those has gone
 //! to sleep, so its core is free, and on a free core the demoted thread runs and lets go: with four jobs that allocate and
 //! print without pause the slowest of 2,000 short ones took 2 to 13 ms (tests/it/pool.rs). That ends where other threads of the
-//! same session keep every core busy all the time: with three such threads on two cores one of the 2,000 waited for up to
-//! 4 seconds. Who runs so should have no thread demoted ([`PoolSettings::demote`](super::PoolSettings::demote)).
+//! same session keep every core busy all the time: with three such threads put into that test, on two cores, one of the
+//! 2,000 waited for up to 4 seconds. Who runs so should have no thread demoted ([`PoolSettings::demote`](super::PoolSettings::demote)).
 //!
 //! Every queued job has somebody who will look at the queue: a thread woken for it, a thread being started for it, or
 //! (at the cap, or when the OS gives no more threads) a thread in the lane, or blocked, that looks when it is done. The
