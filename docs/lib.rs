@@ -1,4 +1,4 @@
-//! The walkthrough's programs, a folder a chapter, text and program side by side.
+//! The walkthrough's programs, a folder a chapter, text and program side by side, and in `seeds` those of the texts that
+//! the project grew from.
 //!
-//! It is being written: the chapters come one by one, each with its program, which a test builds and runs. Until then this
-//! package holds its place in the workspace.
+//! The chapters are being written; they come one by one, each with its program, which a test builds and runs.
