@@ -78,3 +78,4 @@ mod timeout;
 mod timers;
 mod turn;
 mod wakeups;
+mod walkthrough;

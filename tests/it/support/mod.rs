@@ -16,6 +16,7 @@
 
 pub(crate) mod counters;
 pub(crate) mod process;
+pub(crate) mod programs;
 pub(crate) mod sockets;
 
 use std::any::type_name;

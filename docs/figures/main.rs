@@ -1,0 +1,65 @@
+//! Where do the numbers in the text come from?
+//!
+//! From here. Each table in a chapter is measured by one function below and written, with the machine and the number of
+//! rounds beside it, into a file of this folder; the chapter shows that file, and a test compares the two.
+//!
+//! ```text
+//! cargo build --release -p walkthrough -p server
+//! cargo run --release -p walkthrough --bin figures                # what there is
+//! cargo run --release -p walkthrough --bin figures -- threads     # measures one table, prints it, writes threads.md
+//! ```
+//!
+//! Measure on a machine that does nothing else. The programs measured are those of the chapters, taken from where this
+//! program lies.
+//!
+//! Comes from: whoever doubts a number. Goes to: NAME.md in this folder.
+
+use std::error::Error;
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// A table: its name, what is measured, and the function that does it and gives the table in Markdown.
+type Table = (&'static str, &'static str, fn() -> Result<String, Box<dyn Error>>);
+
+/// All tables, in the order of the chapters.
+const TABLES: &[Table] = &[];
+
+fn main() -> ExitCode {
+    let names: Vec<String> = std::env::args().skip(1).collect();
+    if names.is_empty() {
+        for (name, what, _) in TABLES {
+            println!("{name:20} {what}");
+        }
+        return ExitCode::SUCCESS;
+    }
+    if cfg!(debug_assertions) {
+        eprintln!("a debug build measures nothing worth knowing: add --release");
+        return ExitCode::FAILURE;
+    }
+    for name in names {
+        if let Err(error) = measure(&name) {
+            eprintln!("{name}: {error}");
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn measure(name: &str) -> Result<(), Box<dyn Error>> {
+    let (_, _, table) = TABLES.iter().find(|(other, ..)| *other == name).ok_or("no such table")?;
+    let text = format!("{}\n\n{}\n", table()?.trim(), machine());
+    print!("{text}");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("figures");
+    fs::write(folder.join(format!("{name}.md")), text)?;
+    Ok(())
+}
+
+/// The machine, as a line below the table.
+fn machine() -> String {
+    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let model = model.map_or("a processor", |(_, model)| model);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    format!("*Measured on {cores} cores of {model}, client and server on the same machine.*")
+}

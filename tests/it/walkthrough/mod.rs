@@ -1,0 +1,138 @@
+//! Is what the walkthrough says still so?
+//!
+//! A text about programs rots in four ways: the code it shows is changed elsewhere, what the programs print changes, a link
+//! leads nowhere, a number was true once. Each has a test here, and all of them read the Markdown as the reader does: there
+//! are no markers in the text or in the programs.
+//!
+//! | in the text              | what is asked of it                                                              |
+//! |--------------------------|----------------------------------------------------------------------------------|
+//! | ` ```rust `, ` ```python ` | the lines stand, in this order, in the file that the last link above it leads to; a line `...` leaves some out |
+//! | ` ```console `            | the commands are run, what follows `> ` is typed, the rest is printed: terminals.rs |
+//! | ` ```console measured `   | the same, but numbers stand for any number                                      |
+//! | ` ```text `               | nothing: drawings                                                               |
+//! | links                    | the file is there, and the heading                                              |
+//! | tables below `<!-- figures: name -->` | they are those of docs/figures/name.md, which the program `figures` writes |
+//!
+//! A chapter's answers are a page under docs/answers, and are replayed, too. The programs of the chapters before the engine must also compile alone, with what their chapter has introduced.
+//!
+//! Comes from: docs/. Goes to: the programs, as processes.
+
+mod terminals;
+mod text;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use text::{Block, Chapter};
+
+use crate::support::within;
+
+/// A test for each chapter, so that they run beside each other and a failure has the chapter's name.
+macro_rules! chapters {
+    ($($test:ident $folder:literal;)*) => {
+        const CHAPTERS: &[&str] = &[$($folder),*];
+        $(
+            #[test]
+            fn $test() {
+                within(240, || {
+                    terminals::replay(&Chapter::read($folder));
+                    terminals::replay(&Chapter::read(concat!("answers/", $folder)));
+                });
+            }
+        )*
+    };
+}
+
+chapters! {
+    what_chapter_01_shows_is_what_happens "01-one-client";
+}
+
+/// Chapters whose programs need nothing but the standard library.
+const STANDARD_LIBRARY_ALONE: &[&str] = &["01-one-client"];
+
+#[test]
+fn every_chapter_is_replayed() {
+    let listed: BTreeSet<_> = CHAPTERS.iter().map(|name| (*name).to_owned()).collect();
+    assert_eq!(text::folders(), listed, "add the chapter to `chapters!` in walkthrough/mod.rs");
+}
+
+#[test]
+fn every_piece_of_code_stands_in_the_file_it_is_shown_from() {
+    let mut wrong = Vec::new();
+    for chapter in text::all_pages() {
+        for block in &chapter.blocks {
+            if matches!(block.kind(), "rust" | "python") {
+                wrong.extend(block.not_in_its_file(&chapter));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+#[test]
+fn every_block_says_what_it_is() {
+    let kinds = ["rust", "python", "console", "text", "toml", "sh"];
+    for chapter in text::all_pages() {
+        for Block { info, line, .. } in &chapter.blocks {
+            let kind = info.split(' ').next().unwrap_or_default();
+            assert!(kinds.contains(&kind), "{}:{line}: a block of {info:?}", chapter.name());
+        }
+    }
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let wrong: Vec<_> = text::all_pages().iter().flat_map(Chapter::broken_links).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_figure_is_the_one_that_was_measured() {
+    let wrong: Vec<_> = text::all_pages().iter().flat_map(Chapter::stale_figures).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What a reader of one chapter looks for in the next one, too.
+#[test]
+fn every_chapter_has_its_parts() {
+    for folder in text::folders() {
+        let chapter = Chapter::read(&folder);
+        for part in ["In the talk", "Before you run it", "What it still lacks", "Exercises"] {
+            let heading = format!("\n## {part}");
+            assert!(chapter.text.contains(&heading), "{folder} has no part `{part}`");
+        }
+        assert!(chapter.text.contains("../answers/"), "{folder} has no link to its answers");
+    }
+}
+
+#[test]
+fn the_book_has_every_page() {
+    let summary = fs::read_to_string(text::docs().join("SUMMARY.md")).unwrap();
+    for page in text::all_pages() {
+        let path = page.path.strip_prefix(text::docs()).unwrap().display().to_string();
+        let listed = summary.contains(&format!("({path})"));
+        assert!(listed, "docs/SUMMARY.md does not list {path}");
+    }
+}
+
+#[test]
+fn early_programs_compile_standing_alone() {
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("standing-alone");
+    fs::create_dir_all(&out).unwrap();
+    for folder in STANDARD_LIBRARY_ALONE {
+        for program in text::programs(folder) {
+            let mut rustc = Command::new("rustc");
+            rustc.args(["--edition", "2024", "--emit", "metadata", "--out-dir"]).arg(&out);
+            let output = rustc.arg(&program).output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{}\n{said}", program.display());
+        }
+    }
+}
+
+/// The project's folder.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
