@@ -47,6 +47,7 @@ macro_rules! chapters {
 
 chapters! {
     what_chapter_01_shows_is_what_happens "01-one-client";
+    what_chapter_09_shows_is_what_happens "09-wakers";
 }
 
 /// Chapters whose programs need nothing but the standard library.
