@@ -14,16 +14,21 @@
 //!
 //! Comes from: whoever doubts a number. Goes to: NAME.md in this folder.
 
+mod ch10_reactor;
+
 use std::error::Error;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// A table: its name, what is measured, and the function that does it and gives the table in Markdown.
-type Table = (&'static str, &'static str, fn() -> Result<String, Box<dyn Error>>);
+/// What a measurement gives: the table in Markdown.
+type Measured = Result<String, Box<dyn Error>>;
+
+/// A table: its name, what is measured, and who does it.
+type Table = (&'static str, &'static str, fn() -> Measured);
 
 /// All tables, in the order of the chapters.
-const TABLES: &[Table] = &[];
+const TABLES: &[Table] = &[("bill", "system calls per echo, by strace", ch10_reactor::bill)];
 
 fn main() -> ExitCode {
     let names: Vec<String> = std::env::args().skip(1).collect();
@@ -62,4 +67,15 @@ fn machine() -> String {
     let model = model.map_or("a processor", |(_, model)| model);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     format!("*Measured on {cores} cores of {model}, client and server on the same machine.*")
+}
+
+/// The path of one of the walkthrough's or the server's programs, which lie beside this one.
+fn program(name: &str) -> Result<PathBuf, Box<dyn Error>> {
+    let path = std::env::current_exe()?.with_file_name(name);
+    if !path.exists() {
+        return Err(
+            format!("{name} is not built: cargo build --release -p walkthrough -p server").into()
+        );
+    }
+    Ok(path)
 }
