@@ -47,10 +47,12 @@ macro_rules! chapters {
 
 chapters! {
     what_chapter_01_shows_is_what_happens "01-one-client";
+    what_chapter_02_shows_is_what_happens "02-threads";
+    what_chapter_03_shows_is_what_happens "03-processes";
 }
 
 /// Chapters whose programs need nothing but the standard library.
-const STANDARD_LIBRARY_ALONE: &[&str] = &["01-one-client"];
+const STANDARD_LIBRARY_ALONE: &[&str] = &["01-one-client", "02-threads", "03-processes"];
 
 #[test]
 fn every_chapter_is_replayed() {
