@@ -19,6 +19,7 @@
 
 mod terminals;
 mod text;
+mod twins;
 
 use std::collections::BTreeSet;
 use std::fs;
