@@ -15,6 +15,11 @@
 //! Comes from: whoever doubts a number. Goes to: NAME.md in this folder.
 
 mod ch10_reactor;
+#[path = "03_processes.rs"]
+mod processes;
+mod programs;
+#[path = "02_threads.rs"]
+mod threads;
 
 use std::error::Error;
 use std::fs;
@@ -28,7 +33,15 @@ type Measured = Result<String, Box<dyn Error>>;
 type Table = (&'static str, &'static str, fn() -> Measured);
 
 /// All tables, in the order of the chapters.
-const TABLES: &[Table] = &[("bill", "system calls per echo, by strace", ch10_reactor::bill)];
+const TABLES: &[Table] = &[
+    ("bill", "system calls per echo, by strace", ch10_reactor::bill),
+    ("threads", "perf1 with 1, 2 and 4 clients, a thread each", threads::threads),
+    ("interpreter-lock", "perf2 beside one long fib, with threads", threads::interpreter_lock),
+    ("one-core", "perf2 with client and server on one core", threads::one_core),
+    ("thread-cost", "what a waiting thread costs", threads::thread_cost),
+    ("processes", "perf2 beside one long fib, with processes", processes::processes),
+    ("process-cost", "what a worker process costs", processes::process_cost),
+];
 
 fn main() -> ExitCode {
     let names: Vec<String> = std::env::args().skip(1).collect();

@@ -19,6 +19,7 @@
 
 mod terminals;
 mod text;
+mod twins;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -47,11 +48,13 @@ macro_rules! chapters {
 
 chapters! {
     what_chapter_01_shows_is_what_happens "01-one-client";
+    what_chapter_02_shows_is_what_happens "02-threads";
+    what_chapter_03_shows_is_what_happens "03-processes";
     what_chapter_09_shows_is_what_happens "09-wakers";
 }
 
 /// Chapters whose programs need nothing but the standard library.
-const STANDARD_LIBRARY_ALONE: &[&str] = &["01-one-client"];
+const STANDARD_LIBRARY_ALONE: &[&str] = &["01-one-client", "02-threads", "03-processes"];
 
 #[test]
 fn every_chapter_is_replayed() {
