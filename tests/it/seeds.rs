@@ -182,6 +182,7 @@ fn serve_and_talk(group: &[String]) -> Vec<String> {
 /// | the port of the loopback's address        | `127.0.0.1:40123`            | `127.0.0.1:PORT` |
 /// | a number before a unit, `process`'s number | `0.41 s`, `12 MB`, `process 77` | `#`           |
 /// | a date, a time of day                     | `2026-11-21`, `07:00:00.123` | `TIME`           |
+/// | what a program says of the machine        | `machine: linux, 2 cores`    | `machine: ...`   |
 /// | spaces between words, which align columns | `a    b`                     | `a b`            |
 fn masked(text: &str) -> String {
     text.lines().map(|line| masked_line(line) + "\n").collect()
@@ -189,6 +190,9 @@ fn masked(text: &str) -> String {
 
 fn masked_line(line: &str) -> String {
     const UNITS: [&str; 8] = ["s", "ms", "us", "kB", "MB", "times", "threads", "lines"];
+    if line.starts_with("machine: ") {
+        return "machine: ...".to_owned();
+    }
     let indent = &line[..line.len() - line.trim_start().len()];
     let words: Vec<_> = line.split_whitespace().collect();
     let bare = |place: usize| {
