@@ -63,6 +63,8 @@ mod process_pool;
 mod remote;
 mod scope;
 mod seeds;
+mod seeds_fetch;
+mod seeds_servers;
 mod send_sync;
 mod serve;
 mod server;

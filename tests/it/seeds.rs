@@ -29,6 +29,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support::sockets::reset;
 use crate::support::within;
 
 /// How long a line or an answer may take to come.
@@ -345,6 +346,12 @@ impl Client {
         let heard = self.0.fill_buf().is_ok();
         self.0.get_mut().set_read_timeout(Some(PATIENCE)).unwrap();
         heard
+    }
+
+    /// Leaves with a reset instead of an end.
+    #[track_caller]
+    pub(crate) fn reset(self) {
+        reset(self.0.into_inner());
     }
 
     /// Ends its side, and waits until the other has ended too.
