@@ -51,49 +51,31 @@ fn the_other_four_answer_a_second_client_beside_the_first() {
     });
 }
 
-/// Written without reading, until everybody's buffers are full: the answers have to wait, and none may be lost or torn.
+/// Written without reading until everybody's buffers are full: a server must stop reading then, keep what it has, and go on
+/// where it was when there is room.
 #[test]
-fn an_echo_of_megabytes_comes_back_whole() {
+fn a_client_that_reads_late_gets_everything_and_costs_no_memory() {
     within(240, || {
-        const SIZE: usize = 8 << 20;
         for program in ECHO {
             let server = Server::start(program);
             let mut stream = TcpStream::connect(server.address).unwrap();
-            stream.set_nonblocking(true).unwrap();
-            let sent = vec![b'x'; SIZE];
+            // A machine that stands still for so long makes this test weaker, and does not fail it.
+            stream.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
             let mut written = 0;
-            while let Ok(count @ 1..) = stream.write(&sent[written..]) {
+            while let Ok(count) = stream.write(&[b'x'; 100_000]) {
                 written += count;
+                assert!(written < 256 << 20, "{program} takes whatever comes");
             }
-            stream.set_nonblocking(false).unwrap();
-            let mut writer = stream.try_clone().unwrap();
-            let writing = thread::spawn(move || {
-                writer.write_all(&sent[written..]).unwrap();
-                writer.shutdown(Shutdown::Write).unwrap();
-            });
+            stream.shutdown(Shutdown::Write).unwrap();
             let mut echoed = String::new();
             stream.read_to_string(&mut echoed).unwrap();
-            writing.join().unwrap();
             let mut parts = echoed.split("Received: ");
             assert_eq!(parts.next(), Some(""), "{program}: it begins in the middle");
             let parts: Vec<_> = parts.collect();
-            let is_whole = |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte == b'x');
-            assert!(parts.iter().all(is_whole), "{program}: torn");
-            assert_eq!(parts.iter().map(|part| part.len()).sum::<usize>(), SIZE, "{program}");
-        }
-    });
-}
-
-#[test]
-fn a_client_that_only_sends_is_not_read_from_for_ever() {
-    within(240, || {
-        for program in ECHO {
-            let server = Server::start(program);
-            let mut stream = TcpStream::connect(server.address).unwrap();
-            stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
-            let megabyte = vec![b'x'; 1 << 20];
-            let megabytes = (0..256).take_while(|_| stream.write_all(&megabyte).is_ok()).count();
-            assert!(megabytes < 256, "{program} takes whatever comes");
+            assert!(parts.iter().all(|part| part.starts_with('x')), "{program}: an empty answer");
+            // Each `x` came back, and nothing else did.
+            assert_eq!(parts.iter().map(|part| part.len()).sum::<usize>(), written, "{program}");
+            assert_eq!(echoed.matches('x').count(), written, "{program}: torn");
         }
     });
 }
