@@ -14,7 +14,7 @@
 //! (Rust had such threads before its first release and took them out: to have both kinds made both slower. Crates that
 //! switch stacks exist.) What remains of the wish is to call code that blocks, unchanged, from tasks, and that is what
 //! `unblock` is for: the `get` of fetch-sequential, each call on a thread of the pool. The pool has an end (64 threads, and
-//! 256 for jobs that take long), so with a thousand pages some wait for others; fetch-async has no such end.
+//! 256 more for jobs that take long), so with a thousand pages some wait for others; fetch-async has no such end.
 //!
 //! Comes from: ../main.rs. Goes to: `runtime::unblock`, web.rs.
 
