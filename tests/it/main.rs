@@ -62,6 +62,7 @@ mod process;
 mod process_pool;
 mod remote;
 mod scope;
+mod seed001;
 mod seeds;
 mod send_sync;
 mod serve;
