@@ -48,7 +48,7 @@ fn what_is_done_side_by_side_takes_the_longest() {
             ("futures", 3 + 3, 11),
             ("gather", 3 + 3 + 2, 15),
             ("locks", 2, 3),
-            ("timeouts", 4, 8),
+            ("timeouts", 4, 6),
         ] {
             let line = format!("{name} --tick {TICK}");
             let is_short = || {

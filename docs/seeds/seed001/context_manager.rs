@@ -3,12 +3,12 @@
 //! Python: `async with`, whose `__aenter__` and `__aexit__` may await; the exit is called however the block ends, be it
 //! by an error or a cancellation, and told which. Here it is a function that takes the block as an async closure.
 //!
-//! | the block ...             | Python's `__aexit__`       | the exit here                                 |
-//! |---------------------------|----------------------------|-----------------------------------------------|
-//! | ends                      | is called                  | is awaited                                    |
-//! | fails                     | is called with the error   | is awaited; the error is a value and waits    |
-//! | is cancelled in between   | is called, and may await   | **is not run**: there is no async `Drop`      |
-//! | the same, in a `shield`   |                            | is awaited: the block goes on without its caller |
+//! | the block ...           | Python's `__aexit__`     | the exit here                                    |
+//! |-------------------------|--------------------------|--------------------------------------------------|
+//! | ends                    | is called                | is awaited                                       |
+//! | fails                   | is called with the error | is awaited; the error is a value and waits       |
+//! | is cancelled in between | is called, and may await | **is not run**: there is no async `Drop`         |
+//! | the same, in a `shield` |                          | is awaited: the block goes on without its caller |
 //!
 //! Cancelled is dropped, and a drop cannot wait. So what must not be lost is done by a plain `Drop` (a file is closed,
 //! a lock is given back), and what must wait (a farewell over the network, say) needs a task of its own, which is what

@@ -1,12 +1,12 @@
 //! What are the loop's own methods here?
 //!
-//! | asyncio                                  | here                                                            |
-//! |------------------------------------------|-----------------------------------------------------------------|
-//! | `get_event_loop()`, `new_event_loop()`   | `Runtime::new()`; none is there unmade |
-//! | `loop.create_task(c)`, `ensure_future(c)` | `rt.spawn(c)`; inside of the loop `runtime::spawn(c)`          |
-//! | `loop.run_until_complete(f)`             | `rt.block_on(f)`                                                |
-//! | `loop.run_forever()`, `loop.stop()`      | `rt.block_on` of something that becomes ready when it is to stop |
-//! | `loop.close()`                           | `drop(rt)`, at the end of its scope: nobody forgets it          |
+//! | asyncio                                   | here                                                             |
+//! |-------------------------------------------|------------------------------------------------------------------|
+//! | `get_event_loop()`, `new_event_loop()`    | `Runtime::new()`; none is there unmade                           |
+//! | `loop.create_task(c)`, `ensure_future(c)` | `rt.spawn(c)`; inside of the loop `runtime::spawn(c)`            |
+//! | `loop.run_until_complete(f)`              | `rt.block_on(f)`                                                 |
+//! | `loop.run_forever()`, `loop.stop()`       | `rt.block_on` of something that becomes ready when it is to stop |
+//! | `loop.close()`                            | `drop(rt)`, at the end of its scope: nobody forgets it           |
 //!
 //! A task that is created waits until the loop runs; one that has not ended when `block_on` returns stays where it is,
 //! as with asyncio, and goes on with the next. What is left at the close is dropped, one after the other, on this

@@ -4,8 +4,8 @@
 //! the difference to calling it in the task itself, where it is not the task that waits but the loop, and everybody
 //! with it: a heart that is to beat ten times a tick stands still.
 //!
-//! There is one pool a process, made at the first use; `None` is all there is to say about which. Another kind of pool
-//! is a `ProcessPool`: see futures.rs.
+//! There is one pool a process, made at the first use, so there is no executor to be named. Another kind of pool is a
+//! `ProcessPool`: see futures.rs.
 //!
 //! Comes from: ../main.rs. Goes to: `runtime::unblock`.
 

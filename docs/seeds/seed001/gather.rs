@@ -3,11 +3,11 @@
 //! asyncio: `gather` gives a list in the order of the arguments, whoever was first. Here that is a function of three
 //! lines, below. What differs is the error:
 //!
-//! | asyncio                           | here                          | when one fails                               |
-//! |-----------------------------------|-------------------------------|----------------------------------------------|
-//! | `gather(return_exceptions=True)`  | `gather` of `Result`s         | the others go on, each result is in the list |
-//! | `TaskGroup`, trio's nursery       | `nursery`, `scope`            | the others are dropped, the error is given   |
-//! | `gather()`                        | awaiting handles with `?`     | the error is given; **the others go on, unwatched** |
+//! | asyncio                          | here                      | when one fails                                      |
+//! |----------------------------------|---------------------------|-----------------------------------------------------|
+//! | `gather(return_exceptions=True)` | `gather` of `Result`s     | the others go on, each result is in the list        |
+//! | `TaskGroup`, trio's nursery      | `nursery`, `scope`        | the others are dropped, the error is given          |
+//! | `gather()`                       | awaiting handles with `?` | the error is given; **the others go on, unwatched** |
 //!
 //! The last is what is easiest to write and seldom meant, in both. (With handles, `?` also comes to the error only in
 //! its turn.) futures-lite's `zip` and `try_zip`, and futures-util's `join_all`, gather without making tasks.

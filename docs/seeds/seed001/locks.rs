@@ -5,13 +5,13 @@
 //! as no await stands between reading and writing; otherwise it is async-lock's `Mutex`, whose lock is awaited and may
 //! be kept over an await (std's would stop the loop, and clippy says so).
 //!
-//! | asyncio      | here                                               |
-//! |--------------|----------------------------------------------------|
-//! | `Lock`       | `async_lock::Mutex`, which holds what it protects   |
-//! | `Semaphore`  | `async_lock::Semaphore`; four sleepers by two are two ticks |
-//! | `Event`      | `runtime::CancelToken`, for those that are set once |
-//! | `Barrier`    | `async_lock::Barrier`                               |
-//! | `Condition`  | a channel, mostly                                  |
+//! | asyncio     | here                                                        |
+//! |-------------|-------------------------------------------------------------|
+//! | `Lock`      | `async_lock::Mutex`, which holds what it protects           |
+//! | `Semaphore` | `async_lock::Semaphore`; four sleepers by two are two ticks |
+//! | `Event`     | `runtime::CancelToken`, for those that are set once         |
+//! | `Barrier`   | `async_lock::Barrier`                                       |
+//! | `Condition` | a channel, mostly                                           |
 //!
 //! Comes from: ../main.rs. Goes to: `async_lock`, `runtime::scope`.
 
