@@ -29,6 +29,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support::sockets::reset;
 use crate::support::within;
 
 /// How long a line or an answer may take to come.
@@ -182,6 +183,7 @@ fn serve_and_talk(group: &[String]) -> Vec<String> {
 /// | the port of the loopback's address        | `127.0.0.1:40123`            | `127.0.0.1:PORT` |
 /// | a number before a unit, `process`'s number | `0.41 s`, `12 MB`, `process 77` | `#`           |
 /// | a date, a time of day                     | `2026-11-21`, `07:00:00.123` | `TIME`           |
+/// | what a program says of the machine        | `machine: linux, 2 cores`    | `machine: ...`   |
 /// | spaces between words, which align columns | `a    b`                     | `a b`            |
 fn masked(text: &str) -> String {
     text.lines().map(|line| masked_line(line) + "\n").collect()
@@ -189,6 +191,9 @@ fn masked(text: &str) -> String {
 
 fn masked_line(line: &str) -> String {
     const UNITS: [&str; 8] = ["s", "ms", "us", "kB", "MB", "times", "threads", "lines"];
+    if line.starts_with("machine: ") {
+        return "machine: ...".to_owned();
+    }
     let indent = &line[..line.len() - line.trim_start().len()];
     let words: Vec<_> = line.split_whitespace().collect();
     let bare = |place: usize| {
@@ -341,6 +346,12 @@ impl Client {
         let heard = self.0.fill_buf().is_ok();
         self.0.get_mut().set_read_timeout(Some(PATIENCE)).unwrap();
         heard
+    }
+
+    /// Leaves with a reset instead of an end.
+    #[track_caller]
+    pub(crate) fn reset(self) {
+        reset(self.0.into_inner());
     }
 
     /// Ends its side, and waits until the other has ended too.
