@@ -285,7 +285,10 @@ impl Server {
         let address = first_line.rsplit(' ').next().and_then(|word| word.parse().ok());
         let (tell, lines) = mpsc::channel();
         thread::spawn(move || {
-            printed.lines().map_while(Result::ok).try_for_each(|line| tell.send(line))
+            for line in printed.lines().map_while(Result::ok) {
+                // Read on when nobody listens any more: a process that the server has started may still print.
+                let _ = tell.send(line);
+            }
         });
         let address = address.unwrap_or_else(|| {
             let _ = child.kill();

@@ -149,10 +149,10 @@ fn the_table_has_a_row_for_each_form_and_counts_threads() {
     within(300, || {
         let Run { printed, .. } = seeds("fetch-table --pages 4,40 --tick 50 --patience 1");
         let row = |name: &str| {
-            let mut rows = printed.lines().filter(|line| line.trim_start().starts_with(name));
-            let rows: Vec<_> = rows.by_ref().map(|row| row.split_whitespace()).collect();
+            let rows = printed.lines().filter(|line| line.trim_start().starts_with(name));
+            let rows: Vec<_> = rows.collect();
             assert_eq!(rows.len(), 2, "{name}: {printed}");
-            rows.into_iter().map(|row| row.collect::<Vec<_>>()).last().unwrap()
+            rows[1].split_whitespace().collect::<Vec<_>>()
         };
         assert_eq!(row("sequential")[3..], ["(would", "take", "2", "s)"], "{printed}");
         for name in ["threads", "callbacks", "stackful", "async"] {
