@@ -63,6 +63,7 @@ mod process_pool;
 mod remote;
 mod scope;
 mod seeds;
+mod seeds_course;
 mod seeds_fetch;
 mod seeds_servers;
 mod send_sync;
