@@ -5,6 +5,7 @@
 //! | to accept connections                       | [`TcpListener::bind`], then [`serve`] or [`TcpListener::accept`] |
 //! | to choose backlog, address or port reuse    | [`ListenOptions`]                            |
 //! | to connect                                  | [`TcpStream::connect`]                       |
+//! | to connect with options; why it failed      | [`ConnectOptions`]; [`ConnectErrors`]        |
 //! | names as addresses                          | [`resolve`]                                  |
 //! | to read and write in two tasks              | [`TcpStream::split`], [`TcpStream::into_split`] |
 //! | futures-io's traits                         | implemented by the streams and halves        |
@@ -36,11 +37,13 @@
 
 #![forbid(unsafe_code)]
 
+mod connect;
 mod memory;
 mod resolve;
 mod serve;
 mod tcp;
 
+pub use connect::{ConnectErrors, ConnectOptions};
 pub use memory::{MemoryConnector, MemoryListener, MemoryStream};
 pub use resolve::{Addresses, ToAddresses, resolve};
 pub use serve::{Excess, Limits, Listener, Served, serve};
