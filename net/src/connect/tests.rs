@@ -6,6 +6,9 @@
 //!
 //! Comes from: connect.rs. Goes to: its `race`, and `runtime::testing`.
 
+// A test may panic: that is how it fails.
+#![allow(clippy::unwrap_used)]
+
 use super::*;
 use std::cell::{Cell, RefCell};
 use std::pin::pin;

@@ -4,6 +4,9 @@
 //!
 //! Comes from: resolve.rs. Goes to: its `resolve_by`, and the pool.
 
+// A test may panic: that is how it fails.
+#![allow(clippy::unwrap_used)]
+
 use super::*;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
