@@ -133,10 +133,11 @@ impl ConnectOptions {
         self
     }
 
-    /// Connects to the address, of several to the first that answers; see the table at the head of this module's source,
-    /// or RFC 8305.
+    /// Connects to the address, of several to the first that answers (RFC 8305). IPv6 and IPv4 take turns, beginning with what
+    /// comes first. The next one is tried as soon as the one before has failed, and beside it if it says nothing for the
+    /// [`attempt_delay`](Self::attempt_delay). One that works ends all others, which are closed.
     ///
-    /// A server may see a connection that ends at once: an attempt that came in second.
+    /// So a server may see a connection that ends at once: an attempt that came in second.
     ///
     /// # Errors
     /// The name cannot be resolved: see [`resolve`]. Or no address could be reached: then the error is a [`ConnectErrors`].

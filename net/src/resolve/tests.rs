@@ -30,7 +30,7 @@ struct Silence {
 }
 
 impl Silence {
-    fn is_broken_at_last(self) {
+    fn break_at_last(self) {
         assert!(self.ended.try_recv().is_err(), "it was still silent");
         drop(self.answer);
         self.ended.recv_timeout(LONG).unwrap();
@@ -64,7 +64,7 @@ fn a_look_up_that_is_dropped_is_not_waited_for() {
         assert_eq!(next.await.unwrap(), [SocketAddr::from(([127, 0, 0, 2], 81))]);
     });
     // Nor does the end of the runtime wait for it.
-    silence.is_broken_at_last();
+    silence.break_at_last();
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn the_end_of_the_runtime_does_not_wait_for_a_look_up() {
         }
         // The task is left behind with the look-up in it.
     });
-    silence.is_broken_at_last();
+    silence.break_at_last();
 }
 
 #[test]
