@@ -60,7 +60,7 @@
 use std::any::type_name;
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd};
 use std::pin::pin;
 use std::process::{Command, Stdio};
@@ -82,7 +82,7 @@ use crate::support::{cancel_at_every_poll, in_child_process, run, within};
 #[test]
 fn an_address_that_refuses_makes_way_at_once() {
     run(async || {
-        let Ok((refusing, _held)) = refusing("[::1]:0") else { return skip("no IPv6") };
+        let Ok((refusing, _held)) = refusing(ANY_6).await else { return skip("no IPv6") };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let alive = listener.local_addr().unwrap();
         // With this delay nothing but the refusal can bring the second one on.
@@ -198,7 +198,7 @@ fn a_connect_that_is_dropped_closes_all_its_attempts() {
         });
         // And at whichever poll.
         runtime::block_on(async {
-            let (refusing, _held) = refusing("127.0.0.1:0").unwrap();
+            let (refusing, _held) = refusing(ANY_4).await.unwrap();
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let alive = listener.local_addr().unwrap();
             let before = descriptors();
@@ -214,7 +214,7 @@ fn a_connect_that_is_dropped_closes_all_its_attempts() {
 #[test]
 fn all_that_fail_are_told() {
     run(async || {
-        let (refusing, _held) = refusing("127.0.0.1:0").unwrap();
+        let (refusing, _held) = refusing(ANY_4).await.unwrap();
         let several = SocketAddr::from(([224, 0, 0, 1], 80));
         let error = TcpStream::connect(vec![several, refusing]).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "the one that came furthest");
@@ -293,8 +293,8 @@ fn a_local_address_that_cannot_be_used_is_told() {
 #[test]
 fn a_socket_that_was_connected_with_itself_is_no_connection() {
     run(async || {
-        // What the kernel's choice of a port does once in thirty thousand times is asked for here. Whoever else on this
-        // machine takes the port meanwhile spoils it, so it is tried again.
+        // What the kernel's choice of a port does now and then is asked for here. Whoever else on this machine takes the
+        // port meanwhile spoils it, so it is tried again.
         for _ in 0..10 {
             let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
             let options = ConnectOptions::new().local_address(address);
@@ -662,12 +662,17 @@ async fn turns() {
     }
 }
 
-/// An address where nobody listens, and what sees to it that nobody will: the port is that of a connection.
-fn refusing(bind: &str) -> io::Result<(SocketAddr, impl Sized)> {
-    let listener = std::net::TcpListener::bind(bind)?;
-    let held = std::net::TcpStream::connect(listener.local_addr()?)?;
+/// An address where nobody listens, and what sees to it that nobody will: the port is that of a connection. Its socket was
+/// bound, so the kernel gives the port to no other connect either (which could meet itself there, see above).
+async fn refusing(any: SocketAddr) -> io::Result<(SocketAddr, impl Sized)> {
+    let listener = TcpListener::bind(any).await?;
+    let options = ConnectOptions::new().local_address(any);
+    let held = options.connect(listener.local_addr()?).await?;
     Ok((held.local_addr()?, (held, listener)))
 }
+
+const ANY_4: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+const ANY_6: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), 0);
 
 /// A port that was free a moment ago.
 fn free_port() -> u16 {
