@@ -5,6 +5,7 @@
 //! | to accept connections                       | [`TcpListener::bind`], then [`serve`] or [`TcpListener::accept`] |
 //! | to choose backlog, address or port reuse    | [`ListenOptions`]                            |
 //! | to connect                                  | [`TcpStream::connect`]                       |
+//! | to connect with options; why it failed      | [`ConnectOptions`]; [`ConnectErrors`]        |
 //! | names as addresses                          | [`resolve`]                                  |
 //! | to read and write in two tasks              | [`Connection::split`], [`Connection::into_split`] |
 //! | futures-io's traits                         | implemented by the streams and halves        |
@@ -36,6 +37,7 @@
 
 #![forbid(unsafe_code)]
 
+mod connect;
 mod connection;
 mod memory;
 mod resolve;
@@ -43,6 +45,7 @@ mod serve;
 mod tcp;
 mod unix;
 
+pub use connect::{ConnectErrors, ConnectOptions};
 pub use connection::{Connection, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 pub use memory::{MemoryConnector, MemoryListener, MemoryStream};
 pub use resolve::{Addresses, ToAddresses, resolve};

@@ -46,6 +46,7 @@ mod cancel;
 mod cancel_points;
 mod cancel_token;
 mod channels;
+mod connect;
 mod costs;
 mod cross_thread;
 mod drop_order;

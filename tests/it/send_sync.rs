@@ -81,6 +81,7 @@ never!(Send: Duplex, Hostile, Rc<TestClock>, net::MemoryStream, net::MemoryListe
 never!(Sync: Duplex, Hostile, TestClock, net::MemoryStream, net::MemoryListener, net::MemoryConnector);
 always!(Unpin: Duplex, Hostile, TestClock, net::MemoryStream, net::MemoryListener);
 never!(Send: net::TcpStream, net::TcpListener, net::OwnedReadHalf, net::OwnedWriteHalf);
+always!(Send & Sync & Unpin: net::ConnectOptions, net::ConnectErrors);
 always!(Unpin: net::TcpStream, net::TcpListener, net::OwnedReadHalf, net::OwnedWriteHalf);
 
 /// The futures of `timeout` and `CancelToken::run` cross if the one inside does.
