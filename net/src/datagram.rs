@@ -210,11 +210,7 @@ impl<S: Family> DatagramSocket<S> {
     ///
     /// # Errors
     /// As `recv`.
-    pub fn poll_recv(
-        &self,
-        cx: &mut Context<'_>,
-        buffer: &mut [u8],
-    ) -> Poll<io::Result<Received>> {
+    pub fn poll_recv(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<Received>> {
         self.socket.poll_read_with(cx, |socket| Ok(receive(socket, buffer, TAKE)?.0))
     }
 

@@ -274,7 +274,7 @@ impl TcpStream {
 }
 
 /// One accept, its socket non-blocking and close-on-exec from birth where the system can do that in one call.
-fn accept(listener: &Socket) -> io::Result<(Socket, SockAddr)> {
+pub(crate) fn accept(listener: &Socket) -> io::Result<(Socket, SockAddr)> {
     #[cfg(any(
         target_os = "linux",
         target_os = "android",
@@ -325,7 +325,7 @@ fn connected(stream: &std::net::TcpStream) -> io::Result<()> {
 }
 
 /// Tries one address after the other; if none works, tells what each said.
-async fn first_that_works<T, F>(
+pub(crate) async fn first_that_works<T, F>(
     addresses: Vec<SocketAddr>,
     what: &str,
     attempt: impl Fn(SocketAddr) -> F,
