@@ -3,9 +3,10 @@
 //! What sends and receives is in datagram.rs; names and their files are in unix_name.rs.
 //!
 //! Unlike UDP, nothing is lost and nothing overtakes: who sends to a full queue waits. A connected sender is told by the
-//! kernel when there is room. One that is not connected is told only if it has datagrams of its own in that queue: the
-//! kernel does not know for whom it waits. So `send_to` tries again by itself, too, after 1 ms and then ever less often, to 32
-//! ms. That is also why there is no `poll_send_to` here: it would have to keep that time somewhere.
+//! kernel when there is room. One that is not connected is not: the kernel does not know for whom it waits, and calls the
+//! socket writable all the time (Linux does so anew after each refused attempt: a wait for that would be a spin). So
+//! `send_to` looks again by itself, after 1 ms and then ever less often, to 32 ms. That is also why there is no
+//! `poll_send_to` here: it would have to keep that time somewhere.
 //!
 //! What it does not do: descriptors and credentials with a datagram.
 //!
@@ -18,7 +19,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram as StdUnixDatagram};
 use std::path::Path;
 use std::time::Duration;
 
-use runtime::{AsyncSocket, Kind, timeout};
+use runtime::{AsyncSocket, Kind, sleep};
 use rustix::net::{SocketAddrAny, SocketAddrUnix};
 use socket2::{Domain, Socket, Type};
 
@@ -124,16 +125,16 @@ impl UnixDatagram {
         let to = to.to_unix_address()?;
         let mut pause = Duration::from_millis(1);
         loop {
-            let told = self.socket.write_with(|socket| socket.send_to_addr(datagram, &to));
-            if let Ok(result) = timeout(pause, told).await {
-                return result;
+            let attempt =
+                self.socket.write_with(|socket| match socket.send_to_addr(datagram, &to) {
+                    // Not a wait for the socket's being writable: see the head.
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+                    result => result.map(Some),
+                });
+            if let Some(count) = attempt.await? {
+                return Ok(count);
             }
-            // Nobody may ever tell (see the head), and until then the socket counts as full: past that.
-            match self.socket.get_ref().send_to_addr(datagram, &to) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => return result,
-            }
+            sleep(pause).await;
             pause = LONGEST_PAUSE.min(pause * 2);
         }
     }
@@ -141,14 +142,15 @@ impl UnixDatagram {
     /// As [`send_to`](Self::send_to), without waiting.
     ///
     /// # Errors
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if the other's queue is full, and as `send_to`.
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if the other's queue is full, and as `send_to`. That there is room again is
+    /// not told: do not wait for it by the socket's `writable`.
     pub fn try_send_to(&self, datagram: &[u8], to: impl ToUnixAddress) -> io::Result<usize> {
         let to = to.to_unix_address()?;
         self.socket.try_write_with(|socket| socket.send_to_addr(datagram, &to))
     }
 }
 
-/// How long a sender that nobody tells waits at most before it looks again.
+/// How long a sender to a full queue waits at most before it looks again.
 const LONGEST_PAUSE: Duration = Duration::from_millis(32);
 
 impl Family for StdUnixDatagram {
