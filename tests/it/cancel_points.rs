@@ -883,8 +883,9 @@ async fn udp(case: Case) {
     let to = socket.local_addr().unwrap();
     let peer = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let mut buffer = [0; 8];
-    let got =
-        case.drive(socket.recv(&mut buffer), || drop(peer.send_to(b"abc", to).unwrap())).await;
+    let got = case
+        .drive(socket.recv(&mut buffer), || assert_eq!(peer.send_to(b"abc", to).unwrap(), 3))
+        .await;
     let received = match got {
         Some(received) => received,
         None => socket.recv(&mut buffer).await,
@@ -915,7 +916,8 @@ async fn net_datagram(case: Case) {
     }
     assert_eq!(socket.recv(&mut buffer).await.unwrap().count, 2, "{case:?}");
     // A peek takes nothing however it ends.
-    let _ = case.drive(socket.peek(&mut buffer), || drop(theirs.send(b"f").unwrap())).await;
+    let _ =
+        case.drive(socket.peek(&mut buffer), || assert_eq!(theirs.send(b"f").unwrap(), 1)).await;
     assert_eq!(socket.recv(&mut buffer).await.unwrap().count, 1, "{case:?}");
 }
 
