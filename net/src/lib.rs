@@ -6,6 +6,8 @@
 //! | to choose backlog, address or port reuse    | [`ListenOptions`]                            |
 //! | to connect                                  | [`TcpStream::connect`]                       |
 //! | to connect with options; why it failed      | [`ConnectOptions`]; [`ConnectErrors`]        |
+//! | datagrams                                   | [`UdpSocket`], [`UnixDatagram`]              |
+//! | sockets within the machine                  | [`UnixListener`], [`UnixStream`], [`UnixOptions`] |
 //! | names as addresses                          | [`resolve`]                                  |
 //! | to read and write in two tasks              | [`Connection::split`], [`Connection::into_split`] |
 //! | futures-io's traits                         | implemented by the streams and halves        |
@@ -39,16 +41,24 @@
 
 mod connect;
 mod connection;
+mod datagram;
 mod memory;
 mod resolve;
 mod serve;
 mod tcp;
+mod udp;
 mod unix;
+mod unix_datagram;
+mod unix_name;
 
 pub use connect::{ConnectErrors, ConnectOptions};
 pub use connection::{Connection, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
+pub use datagram::{DatagramSocket, Family as DatagramFamily, Received};
 pub use memory::{MemoryConnector, MemoryListener, MemoryStream};
 pub use resolve::{Addresses, ToAddresses, resolve};
 pub use serve::{Excess, Limits, Listener, Served, serve};
 pub use tcp::{Incoming, ListenOptions, TcpListener, TcpStream};
-pub use unix::UnixStream;
+pub use udp::{UdpOptions, UdpSocket};
+pub use unix::{UnixIncoming, UnixListener, UnixStream};
+pub use unix_datagram::UnixDatagram;
+pub use unix_name::{ToUnixAddress, UnixOptions};

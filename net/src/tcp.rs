@@ -263,7 +263,7 @@ impl TcpStream {
 }
 
 /// One accept, its socket non-blocking and close-on-exec from birth where the system can do that in one call.
-fn accept(listener: &Socket) -> io::Result<(Socket, SockAddr)> {
+pub(crate) fn accept(listener: &Socket) -> io::Result<(Socket, SockAddr)> {
     #[cfg(any(
         target_os = "linux",
         target_os = "android",
@@ -300,7 +300,7 @@ pub(crate) fn new_socket(address: SocketAddr) -> io::Result<Socket> {
 }
 
 /// Tries one address after the other; if none works, tells what each said.
-async fn first_that_works<T, F>(
+pub(crate) async fn first_that_works<T, F>(
     addresses: Vec<SocketAddr>,
     what: &str,
     attempt: impl Fn(SocketAddr) -> F,

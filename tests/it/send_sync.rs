@@ -83,6 +83,10 @@ always!(Unpin: Duplex, Hostile, TestClock, net::MemoryStream, net::MemoryListene
 never!(Send: net::TcpStream, net::TcpListener, net::OwnedReadHalf, net::OwnedWriteHalf);
 always!(Send & Sync & Unpin: net::ConnectOptions, net::ConnectErrors);
 always!(Unpin: net::TcpStream, net::TcpListener, net::OwnedReadHalf, net::OwnedWriteHalf);
+always!(Send & Sync & Unpin: net::UdpOptions, net::UnixOptions, net::Received);
+never!(Send: net::UdpSocket, net::UnixDatagram, net::UnixListener, net::UnixStream, net::UnixIncoming<'static>);
+never!(Sync: net::UdpSocket, net::UnixDatagram, net::UnixListener, net::UnixStream, net::UnixIncoming<'static>);
+always!(Unpin: net::UdpSocket, net::UnixDatagram, net::UnixListener, net::UnixStream, net::UnixIncoming<'static>);
 
 /// The futures of `timeout` and `CancelToken::run` cross if the one inside does.
 fn timeouts() {

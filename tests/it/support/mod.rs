@@ -15,6 +15,7 @@
 #![allow(dead_code)]
 
 pub(crate) mod counters;
+pub(crate) mod folder;
 pub(crate) mod process;
 pub(crate) mod sockets;
 
