@@ -6,7 +6,7 @@
 //! Comes from: tcp.rs, or anybody. Goes to: `runtime::unblock`.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, ToSocketAddrs};
 
 /// What can be connected or bound to: a socket address, or a host and a port.
 pub trait ToAddresses {
@@ -41,7 +41,11 @@ pub async fn resolve(host: impl ToAddresses) -> io::Result<Vec<SocketAddr>> {
     let looked_up = runtime::unblock(move || {
         let found = name.to_socket_addrs().map(Vec::from_iter);
         found.map_err(|error| {
-            io::Error::new(error.kind(), format!("cannot resolve {name:?}: {error}"))
+            let advice = match error.kind() {
+                io::ErrorKind::InvalidInput => "; give a host and a port, such as localhost:80",
+                _ => "",
+            };
+            io::Error::new(error.kind(), format!("cannot resolve {name:?}: {error}{advice}"))
         })
     });
     some(looked_up.await.map_err(io::Error::other)??)
@@ -49,15 +53,12 @@ pub async fn resolve(host: impl ToAddresses) -> io::Result<Vec<SocketAddr>> {
 
 fn some(addresses: Vec<SocketAddr>) -> io::Result<Vec<SocketAddr>> {
     if addresses.is_empty() {
-        return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+        return Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            "there is no address to use: the list is empty",
+        ));
     }
     Ok(addresses)
-}
-
-impl ToAddresses for SocketAddr {
-    fn to_addresses(&self) -> Addresses {
-        Addresses::Known(vec![*self])
-    }
 }
 
 impl ToAddresses for [SocketAddr] {
@@ -66,29 +67,30 @@ impl ToAddresses for [SocketAddr] {
     }
 }
 
+impl<const N: usize> ToAddresses for [SocketAddr; N] {
+    fn to_addresses(&self) -> Addresses {
+        self.as_slice().to_addresses()
+    }
+}
+
 impl ToAddresses for Vec<SocketAddr> {
     fn to_addresses(&self) -> Addresses {
-        Addresses::Known(self.clone())
+        self.as_slice().to_addresses()
     }
 }
 
-impl ToAddresses for (IpAddr, u16) {
-    fn to_addresses(&self) -> Addresses {
-        Addresses::Known(vec![(*self).into()])
-    }
+macro_rules! one_address {
+    ($($address:ty),*) => {$(
+        impl ToAddresses for $address {
+            fn to_addresses(&self) -> Addresses {
+                Addresses::Known(vec![(*self).into()])
+            }
+        }
+    )*};
 }
 
-impl ToAddresses for (Ipv4Addr, u16) {
-    fn to_addresses(&self) -> Addresses {
-        Addresses::Known(vec![(*self).into()])
-    }
-}
-
-impl ToAddresses for (Ipv6Addr, u16) {
-    fn to_addresses(&self) -> Addresses {
-        Addresses::Known(vec![(*self).into()])
-    }
-}
+one_address!(SocketAddr, SocketAddrV4, SocketAddrV6);
+one_address!((IpAddr, u16), (Ipv4Addr, u16), (Ipv6Addr, u16));
 
 impl ToAddresses for (&str, u16) {
     fn to_addresses(&self) -> Addresses {
