@@ -6,7 +6,7 @@
 //! | to choose backlog, address or port reuse    | [`ListenOptions`]                            |
 //! | to connect                                  | [`TcpStream::connect`]                       |
 //! | names as addresses                          | [`resolve`]                                  |
-//! | to read and write in two tasks              | [`TcpStream::split`], [`TcpStream::into_split`] |
+//! | to read and write in two tasks              | [`Connection::split`], [`Connection::into_split`] |
 //! | futures-io's traits                         | implemented by the streams and halves        |
 //! | to test a handler without a network         | [`MemoryListener`]                           |
 //!
@@ -36,15 +36,16 @@
 
 #![forbid(unsafe_code)]
 
+mod connection;
 mod memory;
 mod resolve;
 mod serve;
 mod tcp;
+mod unix;
 
+pub use connection::{Connection, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 pub use memory::{MemoryConnector, MemoryListener, MemoryStream};
 pub use resolve::{Addresses, ToAddresses, resolve};
 pub use serve::{Excess, Limits, Listener, Served, serve};
-pub use tcp::{
-    Incoming, ListenOptions, OwnedReadHalf, OwnedWriteHalf, ReadHalf, TcpListener, TcpStream,
-    WriteHalf,
-};
+pub use tcp::{Incoming, ListenOptions, TcpListener, TcpStream};
+pub use unix::UnixStream;
