@@ -10,10 +10,11 @@
 //!
 //! Comes from: `cargo test`. Goes to: README.md, cargo, git.
 
-use std::fs;
+use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -112,17 +113,32 @@ fn readme_block(language: &str, number: usize) -> String {
 }
 
 /// A folder outside of all workspaces, with the project in it as `ground-up`, as the README has it; and what removes it. Its
-/// name is the same each time, so that cargo knows what it has built.
+/// name is the same each time, so that cargo knows what it has built; so another run of this test waits until we are done.
 fn beside_the_project(purpose: &str) -> (PathBuf, impl Drop + use<>) {
     let mut hasher = DefaultHasher::new();
     build_folder().hash(&mut hasher);
     let folder = std::env::temp_dir().join(format!("ground-up-{purpose}-{:x}", hasher.finish()));
+    let lock = lock(purpose);
     // Left by one that was killed, or not there at all.
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).unwrap();
     symlink(project(), folder.join("ground-up")).unwrap();
     let removed = folder.clone();
-    (folder, on_drop(move || drop(fs::remove_dir_all(removed))))
+    let remove = move || {
+        let _ = fs::remove_dir_all(removed);
+        drop(lock);
+    };
+    (folder, on_drop(remove))
+}
+
+/// Waits until no other process has this lock. It is ours as long as the file is open.
+fn lock(name: &str) -> File {
+    fs::create_dir_all(build_folder()).unwrap();
+    let file = File::create(build_folder().join(format!("{name}.lock"))).unwrap();
+    // SAFETY: the descriptor is open: `file` lives through the call.
+    let result = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX) };
+    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+    file
 }
 
 fn write_crate(folder: &Path, manifest: &str, program: &str) {

@@ -16,9 +16,13 @@
 //!
 //! Comes from: `cargo test`. Goes to: the package `server`'s binary, through server.rs's `Server`.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::Shutdown;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use crate::server::{Running, Server, deadline, eventually, is_installed};
 
@@ -243,6 +247,33 @@ fn fifty_connections_with_a_hundred_requests_in_flight_each_get_all_their_answer
     deadline(120, || {
         let server = Server::start(&["fib", "--quiet"]);
         in_flight(&server, |i| (request(i % 21 + 1), format!("{}\n", fib(i % 21 + 1))));
+    });
+}
+
+#[test]
+fn a_client_that_reads_late_gets_all_its_bytes() {
+    deadline(120, || {
+        let server = Server::start(&["echo", "--prefix", "", "--quiet"]);
+        let client = server.connect();
+        // More than the kernel holds between us, so that the server finds a client that takes a part of an answer.
+        let sent = noise(1_000_003).repeat(32);
+        let (body, written) = (sent.clone(), Arc::new(AtomicUsize::new(0)));
+        let (mut stream, count) = (client.stream().try_clone().unwrap(), Arc::clone(&written));
+        let writing = thread::spawn(move || -> io::Result<()> {
+            for chunk in body.chunks(1 << 16) {
+                stream.write_all(chunk)?;
+                count.fetch_add(chunk.len(), Ordering::SeqCst);
+            }
+            stream.shutdown(Shutdown::Write)
+        });
+        // Until nothing moves any more. On a busy machine that may look so before; then it is an easier test.
+        let mut before = usize::MAX;
+        while before != written.load(Ordering::SeqCst) {
+            before = written.load(Ordering::SeqCst);
+            thread::sleep(Duration::from_millis(50));
+        }
+        assert_eq!(difference(&sent, &client.rest_of_bytes()), None);
+        writing.join().unwrap().unwrap();
     });
 }
 

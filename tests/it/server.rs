@@ -933,7 +933,7 @@ impl Client {
         Client { reader: BufReader::with_capacity(512, stream) }
     }
 
-    fn stream(&self) -> &TcpStream {
+    pub(crate) fn stream(&self) -> &TcpStream {
         self.reader.get_ref()
     }
 
