@@ -10,7 +10,7 @@
 //! Comes from: tcp.rs, or anybody. Goes to: `runtime::unblock`.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, ToSocketAddrs};
 
 #[cfg(test)]
 mod tests;
@@ -87,15 +87,12 @@ fn host_and_port(name: &str) -> Result<(&str, u16), &'static str> {
 
 fn some(addresses: Vec<SocketAddr>) -> io::Result<Vec<SocketAddr>> {
     if addresses.is_empty() {
-        return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+        return Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            "there is no address to use: the list is empty",
+        ));
     }
     Ok(addresses)
-}
-
-impl ToAddresses for SocketAddr {
-    fn to_addresses(&self) -> Addresses {
-        Addresses::Known(vec![*self])
-    }
 }
 
 impl ToAddresses for [SocketAddr] {
@@ -104,29 +101,30 @@ impl ToAddresses for [SocketAddr] {
     }
 }
 
+impl<const N: usize> ToAddresses for [SocketAddr; N] {
+    fn to_addresses(&self) -> Addresses {
+        self.as_slice().to_addresses()
+    }
+}
+
 impl ToAddresses for Vec<SocketAddr> {
     fn to_addresses(&self) -> Addresses {
-        Addresses::Known(self.clone())
+        self.as_slice().to_addresses()
     }
 }
 
-impl ToAddresses for (IpAddr, u16) {
-    fn to_addresses(&self) -> Addresses {
-        Addresses::Known(vec![(*self).into()])
-    }
+macro_rules! one_address {
+    ($($address:ty),*) => {$(
+        impl ToAddresses for $address {
+            fn to_addresses(&self) -> Addresses {
+                Addresses::Known(vec![(*self).into()])
+            }
+        }
+    )*};
 }
 
-impl ToAddresses for (Ipv4Addr, u16) {
-    fn to_addresses(&self) -> Addresses {
-        Addresses::Known(vec![(*self).into()])
-    }
-}
-
-impl ToAddresses for (Ipv6Addr, u16) {
-    fn to_addresses(&self) -> Addresses {
-        Addresses::Known(vec![(*self).into()])
-    }
-}
+one_address!(SocketAddr, SocketAddrV4, SocketAddrV6);
+one_address!((IpAddr, u16), (Ipv4Addr, u16), (Ipv6Addr, u16));
 
 impl ToAddresses for (&str, u16) {
     fn to_addresses(&self) -> Addresses {

@@ -753,7 +753,7 @@ fn nineteen_thousand_connections() {
 
 /// As [`within`], for tests of the programs, which are built before the clock starts.
 #[track_caller]
-fn deadline(seconds: u64, body: impl FnOnce() + Send + 'static) {
+pub(crate) fn deadline(seconds: u64, body: impl FnOnce() + Send + 'static) {
     binary("server");
     within(seconds, body);
 }
@@ -761,14 +761,14 @@ fn deadline(seconds: u64, body: impl FnOnce() + Send + 'static) {
 // ---- the server as a process
 
 /// A server that is killed when it is dropped.
-struct Server {
+pub(crate) struct Server {
     child: Running,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// What it prints, after the first line.
     lines: Receiver<String>,
 }
 
-struct Running(Child);
+pub(crate) struct Running(pub(crate) Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -779,7 +779,7 @@ impl Drop for Running {
 }
 
 impl Server {
-    fn start(args: &[&str]) -> Server {
+    pub(crate) fn start(args: &[&str]) -> Server {
         let mut command = Command::new(binary("server"));
         Server::start_as({
             command.args(args).args(["--addr", "127.0.0.1:0"]);
@@ -802,7 +802,7 @@ impl Server {
         Server { child, address, lines }
     }
 
-    fn connect(&self) -> Client {
+    pub(crate) fn connect(&self) -> Client {
         Client::connect(self.address)
     }
 
@@ -833,7 +833,7 @@ impl Server {
 
     /// Waits until it has so many connections; where there is no `/proc`, it does not wait.
     #[track_caller]
-    fn settles_at(&self, connections: usize) {
+    pub(crate) fn settles_at(&self, connections: usize) {
         let settled = eventually(|| {
             let sockets = self.sockets()?;
             // The listener is one too, and so are the two of the pair by which signals come.
@@ -919,7 +919,7 @@ impl Server {
 }
 
 /// A client that does not wait for ever.
-struct Client {
+pub(crate) struct Client {
     reader: BufReader<TcpStream>,
 }
 
@@ -933,7 +933,7 @@ impl Client {
         Client { reader: BufReader::with_capacity(512, stream) }
     }
 
-    fn stream(&self) -> &TcpStream {
+    pub(crate) fn stream(&self) -> &TcpStream {
         self.reader.get_ref()
     }
 
@@ -944,13 +944,13 @@ impl Client {
     }
 
     #[track_caller]
-    fn send(&self, bytes: impl AsRef<[u8]>) {
+    pub(crate) fn send(&self, bytes: impl AsRef<[u8]>) {
         self.stream().write_all(bytes.as_ref()).unwrap();
     }
 
     /// Ends its side: what it has sent is all.
     #[track_caller]
-    fn end(&self) {
+    pub(crate) fn end(&self) {
         self.stream().shutdown(Shutdown::Write).unwrap();
     }
 
@@ -961,7 +961,7 @@ impl Client {
 
     /// One line, without its end.
     #[track_caller]
-    fn line(&mut self) -> String {
+    pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();
         self.reader.read_line(&mut line).unwrap();
         assert!(line.ends_with('\n'), "the connection has ended behind {line:?}");
@@ -980,19 +980,19 @@ impl Client {
     }
 
     #[track_caller]
-    fn ask(&mut self, request: &str, answer: &str) {
+    pub(crate) fn ask(&mut self, request: &str, answer: &str) {
         self.send(request);
         assert_eq!(self.line(), answer);
     }
 
     /// All that comes until the server ends the connection.
     #[track_caller]
-    fn rest(self) -> String {
+    pub(crate) fn rest(self) -> String {
         String::from_utf8(self.rest_of_bytes()).unwrap()
     }
 
     #[track_caller]
-    fn rest_of_bytes(mut self) -> Vec<u8> {
+    pub(crate) fn rest_of_bytes(mut self) -> Vec<u8> {
         let mut rest = Vec::new();
         self.reader.read_to_end(&mut rest).unwrap();
         rest
@@ -1023,7 +1023,7 @@ fn within_the_grace(mut is_answered: impl FnMut() -> bool) {
 }
 
 /// Asks until there is an answer, or patience ends.
-fn eventually<T>(mut ask: impl FnMut() -> Option<T>) -> Option<T> {
+pub(crate) fn eventually<T>(mut ask: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(answer) = ask() {
@@ -1069,7 +1069,7 @@ fn text(output: &Output) -> &str {
     std::str::from_utf8(&output.stdout).unwrap()
 }
 
-fn is_installed(program: &str) -> bool {
+pub(crate) fn is_installed(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
