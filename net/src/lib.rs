@@ -8,6 +8,8 @@
 //! | names as addresses                          | [`resolve`]                                  |
 //! | to read and write in two tasks              | [`TcpStream::split`], [`TcpStream::into_split`] |
 //! | futures-io's traits                         | implemented by the streams and halves        |
+//! | to pass bytes on, as proxies do             | [`copy`](fn@copy), [`copy_bidirectional`]    |
+//! | to read lines, or other small pieces        | [`Buffered`], [`lines`], [`split`]           |
 //! | to test a handler without a network         | [`MemoryListener`]                           |
 //!
 //! Everything here stays on the thread it was made on, like the tasks that use it.
@@ -36,11 +38,16 @@
 
 #![forbid(unsafe_code)]
 
+mod buffered;
+mod copy;
 mod memory;
 mod resolve;
 mod serve;
+mod stock;
 mod tcp;
 
+pub use buffered::{Buffered, LineError, Lines, Split, lines, split};
+pub use copy::{Copied, CopyError, Ending, Side, copy, copy_bidirectional};
 pub use memory::{MemoryConnector, MemoryListener, MemoryStream};
 pub use resolve::{Addresses, ToAddresses, resolve};
 pub use serve::{Excess, Limits, Listener, Served, serve};

@@ -42,10 +42,12 @@
 mod counting;
 mod support;
 
+mod buffered;
 mod cancel;
 mod cancel_points;
 mod cancel_token;
 mod channels;
+mod copy;
 mod costs;
 mod cross_thread;
 mod drop_order;
