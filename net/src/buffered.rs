@@ -353,11 +353,7 @@ impl<R: AsyncBufRead + Unpin> Split<R> {
     }
 
     /// The next part. If `is_text`, a `\r` before the end belongs to the end.
-    fn poll_part(
-        &mut self,
-        cx: &mut Context<'_>,
-        is_text: bool,
-    ) -> Poll<io::Result<Option<Part>>> {
+    fn poll_part(&mut self, cx: &mut Context<'_>, is_text: bool) -> Poll<io::Result<Option<Part>>> {
         let too_long = || Poll::Ready(Err(LineError::TooLong { longest: self.longest }.into()));
         let mut share = Share::new();
         while !self.ended {

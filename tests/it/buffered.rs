@@ -13,7 +13,9 @@ use std::task::{Context, Poll};
 
 use futures_lite::future::poll_once;
 use futures_lite::io::repeat;
-use futures_lite::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, StreamExt};
+use futures_lite::{
+    AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, StreamExt,
+};
 use net::{Buffered, LineError, Lines, MemoryStream, lines, split};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -49,9 +51,9 @@ fn model(input: &[u8], longest: usize) -> Vec<Seen> {
         } else {
             match std::str::from_utf8(line) {
                 Ok(line) => Seen::Line(line.to_owned()),
-                Err(error) => Seen::Fault(LineError::NotUtf8 {
-                    offset: (start + error.valid_up_to()) as u64,
-                }),
+                Err(error) => {
+                    Seen::Fault(LineError::NotUtf8 { offset: (start + error.valid_up_to()) as u64 })
+                }
             }
         });
         start += whole.len() + 1;
@@ -171,8 +173,10 @@ fn any_pieces_give_the_same_parts() {
         let rt = runtime::Runtime::new().unwrap();
         for_all((input(), sizes()), |(input, sizes)| {
             let reader = Buffered::new(Pieces::of(&input, &sizes));
-            let parts: Vec<_> = rt.block_on(split(reader, b'a', 1000).map(Result::unwrap).collect());
-            let mut expected: Vec<_> = input.split(|&byte| byte == b'a').map(<[u8]>::to_vec).collect();
+            let parts: Vec<_> =
+                rt.block_on(split(reader, b'a', 1000).map(Result::unwrap).collect());
+            let mut expected: Vec<_> =
+                input.split(|&byte| byte == b'a').map(<[u8]>::to_vec).collect();
             if expected.last().is_some_and(Vec::is_empty) {
                 expected.pop();
             }

@@ -141,11 +141,7 @@ impl AsyncRead for Says {
 struct Takes(usize);
 
 impl AsyncWrite for Takes {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        _: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
         Poll::Ready(Ok(self.0))
     }
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -201,7 +197,8 @@ fn a_copy_can_be_dropped_after_any_poll() {
                 let (left, from) = memory(3);
                 let (right, to) = memory(3);
                 let feed = spawn(async move { left.write_all(&[7; 40]).await });
-                let drain = spawn(async move { while let Ok(1..) = right.read(&mut [0; 2]).await {} });
+                let drain =
+                    spawn(async move { while let Ok(1..) = right.read(&mut [0; 2]).await {} });
                 let copied = copy(from, to).await.unwrap();
                 (feed.await.unwrap().unwrap(), drain.await.unwrap());
                 copied
@@ -535,8 +532,7 @@ fn two_sockets_that_flood_each_other_let_others_run() {
         let proxy = spawn(copy_bidirectional(a, b, SECOND));
         let mut threads = Vec::new();
         for stream in [&mut client, &mut server] {
-            let (mut sends, mut reads) =
-                (stream.try_clone().unwrap(), stream.try_clone().unwrap());
+            let (mut sends, mut reads) = (stream.try_clone().unwrap(), stream.try_clone().unwrap());
             threads.push(unblock(move || while sends.write_all(&[1; 1 << 16]).is_ok() {}));
             threads.push(unblock(move || {
                 let mut buffer = vec![0; 1 << 16];

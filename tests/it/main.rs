@@ -52,6 +52,7 @@ mod costs;
 mod cross_thread;
 mod drop_order;
 mod edges;
+mod examples;
 mod fairness;
 mod fork;
 mod instruments;

@@ -82,6 +82,9 @@ never!(Sync: Duplex, Hostile, TestClock, net::MemoryStream, net::MemoryListener,
 always!(Unpin: Duplex, Hostile, TestClock, net::MemoryStream, net::MemoryListener);
 never!(Send: net::TcpStream, net::TcpListener, net::OwnedReadHalf, net::OwnedWriteHalf);
 always!(Unpin: net::TcpStream, net::TcpListener, net::OwnedReadHalf, net::OwnedWriteHalf);
+always!(Send & Sync & Unpin: net::Copied, net::CopyError, net::Ending, net::Side, net::LineError);
+always!(Send & Sync & Unpin: net::Buffered<u8>, net::Lines<u8>, net::Split<u8>);
+never!(Send: net::Buffered<Bound>, net::Lines<Bound>, net::Split<Bound>);
 
 /// The futures of `timeout` and `CancelToken::run` cross if the one inside does.
 fn timeouts() {
