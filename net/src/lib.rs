@@ -6,7 +6,7 @@
 //! | to choose backlog, address or port reuse    | [`ListenOptions`]                            |
 //! | to connect                                  | [`TcpStream::connect`]                       |
 //! | names as addresses                          | [`resolve`]                                  |
-//! | to read and write in two tasks              | [`TcpStream::split`], [`TcpStream::into_split`] |
+//! | to read and write in two tasks              | [`Connection::split`], [`Connection::into_split`] |
 //! | futures-io's traits                         | implemented by the streams and halves        |
 //! | to pass bytes on, as proxies do             | [`copy`](fn@copy), [`copy_bidirectional`]    |
 //! | to read lines, or other small pieces        | [`Buffered`], [`lines`], [`split`]           |
@@ -39,19 +39,20 @@
 #![forbid(unsafe_code)]
 
 mod buffered;
+mod connection;
 mod copy;
 mod memory;
 mod resolve;
 mod serve;
 mod stock;
 mod tcp;
+mod unix;
 
 pub use buffered::{Buffered, LineError, Lines, Split, lines, split};
+pub use connection::{Connection, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 pub use copy::{Copied, CopyError, Ending, Side, copy, copy_bidirectional};
 pub use memory::{MemoryConnector, MemoryListener, MemoryStream};
 pub use resolve::{Addresses, ToAddresses, resolve};
 pub use serve::{Excess, Limits, Listener, Served, serve};
-pub use tcp::{
-    Incoming, ListenOptions, OwnedReadHalf, OwnedWriteHalf, ReadHalf, TcpListener, TcpStream,
-    WriteHalf,
-};
+pub use tcp::{Incoming, ListenOptions, TcpListener, TcpStream};
+pub use unix::UnixStream;

@@ -12,20 +12,18 @@
 //! Comes from: user code, serve.rs. Goes to: `runtime::AsyncSocket`.
 
 use std::fmt;
-use std::io::{self, IoSlice, IoSliceMut, Read};
-use std::net::{Shutdown, SocketAddr};
+use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_core::Stream;
-use futures_io::{AsyncRead, AsyncWrite};
-use runtime::testing::TwoWayStream;
 use runtime::{AsyncSocket, Kind};
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
-use crate::{ToAddresses, resolve};
+use crate::{Connection, ToAddresses, resolve};
 
 /// A socket that accepts connections.
 pub struct TcpListener {
@@ -187,13 +185,10 @@ impl Stream for Incoming<'_> {
     }
 }
 
-/// A connection.
+/// A TCP connection.
 ///
-/// A duplicate of its descriptor (`as_fd().try_clone_to_owned()`, a child process that inherits it) must not outlive it: the
-/// kernel would go on reporting events for it. Take it out first, with [`into_std`](Self::into_std).
-pub struct TcpStream {
-    socket: AsyncSocket<std::net::TcpStream>,
-}
+/// What it can do as any connection can (read, write, halves, ...) stands at [`Connection`].
+pub type TcpStream = Connection<std::net::TcpStream>;
 
 impl TcpStream {
     /// Connects to the first address that answers, tried one after the other.
@@ -213,156 +208,10 @@ impl TcpStream {
                 _ => {}
             }
             let stream = TcpStream::from_nonblocking(socket)?;
-            stream.socket.write_with(connected).await?;
+            stream.as_socket().write_with(connected).await?;
             Ok(stream)
         })
         .await
-    }
-
-    /// Reads some bytes: as many as there are, at least one, at most the buffer's length. Zero: the end of the stream.
-    ///
-    /// # Errors
-    /// The kernel's, such as [`ConnectionReset`](io::ErrorKind::ConnectionReset).
-    ///
-    /// # Cancel safety
-    /// Dropped before it is ready, it has read nothing.
-    #[inline]
-    pub fn read<'a>(
-        &'a self,
-        buffer: &'a mut [u8],
-    ) -> impl Future<Output = io::Result<usize>> + use<'a> {
-        self.socket.recv(buffer)
-    }
-
-    /// Reads up to `max` bytes into a buffer of the thread, lent to `use_bytes`. So a connection that waits holds none. An
-    /// empty slice: the end of the stream.
-    ///
-    /// # Errors, cancel safety
-    /// As [`read`](Self::read).
-    #[inline]
-    pub fn read_lent<'a, R: 'a>(
-        &'a self,
-        max: usize,
-        use_bytes: impl FnOnce(&[u8]) -> R + 'a,
-    ) -> impl Future<Output = io::Result<R>> + 'a {
-        self.socket.recv_lent(max, use_bytes)
-    }
-
-    /// Fills the buffer.
-    ///
-    /// # Errors
-    /// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) if the stream ends first; the kernel's.
-    ///
-    /// # Cancel safety
-    /// Not cancel safe: dropped before it is ready, what it has read is in the buffer, but how much is not known.
-    pub async fn read_exact(&self, mut buffer: &mut [u8]) -> io::Result<()> {
-        while !buffer.is_empty() {
-            let count = self.read(buffer).await?;
-            if count == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            buffer = &mut buffer[count..];
-        }
-        Ok(())
-    }
-
-    /// Reads into several buffers, one after the other, in one call.
-    ///
-    /// # Errors, cancel safety
-    /// As [`read`](Self::read).
-    pub async fn read_vectored(&self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        self.socket.read_with(|mut socket| socket.read_vectored(buffers)).await
-    }
-
-    /// Reads without taking: the next read gives the same bytes.
-    ///
-    /// # Errors, cancel safety
-    /// As [`read`](Self::read).
-    pub async fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.socket.read_with(|socket| socket.peek(buffer)).await
-    }
-
-    /// Writes some bytes: as many as the kernel takes now, at least one.
-    ///
-    /// # Errors
-    /// The kernel's, such as [`BrokenPipe`](io::ErrorKind::BrokenPipe). No signal is raised.
-    ///
-    /// # Cancel safety
-    /// Dropped before it is ready, it has written nothing.
-    #[inline]
-    pub fn write<'a>(
-        &'a self,
-        bytes: &'a [u8],
-    ) -> impl Future<Output = io::Result<usize>> + use<'a> {
-        self.socket.send(bytes)
-    }
-
-    /// Writes all bytes.
-    ///
-    /// # Errors
-    /// As [`write`](Self::write).
-    ///
-    /// # Cancel safety
-    /// Not cancel safe: dropped before it is ready, a beginning of unknown length has been written.
-    #[inline]
-    pub async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            let count = self.write(bytes).await?;
-            if count == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
-            }
-            bytes = &bytes[count..];
-        }
-        Ok(())
-    }
-
-    /// Writes several buffers, one after the other, in one call.
-    ///
-    /// # Errors, cancel safety
-    /// As [`write`](Self::write).
-    pub async fn write_vectored(&self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.socket.write_with(|socket| send_vectored(socket, buffers)).await
-    }
-
-    /// As [`read`](Self::read), without waiting.
-    ///
-    /// # Errors
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there is nothing now.
-    #[inline]
-    pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.socket.try_recv(buffer)
-    }
-
-    /// As [`write`](Self::write), without waiting.
-    ///
-    /// # Errors
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if the kernel takes nothing now.
-    #[inline]
-    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.socket.try_send(bytes)
-    }
-
-    /// Ends a direction, or both: the peer reads to the end of what was written and then sees the end of the stream.
-    /// Ending what has ended already is no error.
-    ///
-    /// # Errors
-    /// The kernel's.
-    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        match self.socket.get_ref().shutdown(how) {
-            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
-            result => result,
-        }
-    }
-
-    /// Both directions at the same time, borrowed.
-    pub fn split(&self) -> (ReadHalf<'_>, WriteHalf<'_>) {
-        (ReadHalf { stream: self }, WriteHalf { stream: self })
-    }
-
-    /// Both directions, to be owned by two tasks. Dropping the write half ends its direction.
-    pub fn into_split(self) -> (OwnedReadHalf, OwnedWriteHalf) {
-        let stream = Rc::new(self);
-        (OwnedReadHalf { stream: Rc::clone(&stream) }, OwnedWriteHalf { stream: Some(stream) })
     }
 
     /// Whether small writes are sent at once instead of collected (Nagle's algorithm off).
@@ -370,7 +219,7 @@ impl TcpStream {
     /// # Errors
     /// The kernel's.
     pub fn nodelay(&self) -> io::Result<bool> {
-        self.socket.get_ref().nodelay()
+        self.as_socket().get_ref().nodelay()
     }
 
     /// Sets [`nodelay`](Self::nodelay).
@@ -378,7 +227,7 @@ impl TcpStream {
     /// # Errors
     /// The kernel's.
     pub fn set_nodelay(&self, on: bool) -> io::Result<()> {
-        self.socket.get_ref().set_nodelay(on)
+        self.as_socket().get_ref().set_nodelay(on)
     }
 
     /// The other end's address.
@@ -386,7 +235,7 @@ impl TcpStream {
     /// # Errors
     /// The kernel's: a connection that was reset has none.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.get_ref().peer_addr()
+        self.as_socket().get_ref().peer_addr()
     }
 
     /// This end's address.
@@ -394,255 +243,33 @@ impl TcpStream {
     /// # Errors
     /// The kernel's.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.get_ref().local_addr()
+        self.as_socket().get_ref().local_addr()
     }
 
-    /// Waits until a read is worth a try: bytes, the end of the stream, or an error.
-    ///
-    /// # Cancel safety
-    /// It takes nothing.
+    /// Whether, and after how long a silence, the kernel asks the peer if it is still there (`SO_KEEPALIVE`). Without an
+    /// answer the connection is reset in the end. `None`, the default: never.
     ///
     /// # Errors
-    /// If the stream's runtime is not the one that runs.
-    pub fn readable(&self) -> impl Future<Output = io::Result<()>> + use<'_> {
-        self.socket.readable()
+    /// The kernel's.
+    pub fn set_keepalive(&self, after: Option<Duration>) -> io::Result<()> {
+        let socket = SockRef::from(self.as_socket());
+        match after {
+            Some(after) => socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(after)),
+            None => socket.set_keepalive(false),
+        }
     }
 
-    /// The socket as the runtime sees it, for what is not offered here.
-    pub fn as_socket(&self) -> &AsyncSocket<std::net::TcpStream> {
-        &self.socket
-    }
-
-    /// Takes it out of the runtime. It stays non-blocking.
-    pub fn into_std(self) -> std::net::TcpStream {
-        self.socket.into_inner()
-    }
-
-    /// Takes a standard stream into the runtime, and makes it non-blocking.
+    /// Whether dropping the connection resets it: what was not yet sent is thrown away, and the peer's next call fails. The
+    /// default, without: the peer gets all and then the end.
     ///
     /// # Errors
-    /// As [`AsyncSocket::new`].
-    pub fn from_std(stream: std::net::TcpStream) -> io::Result<Self> {
-        Ok(TcpStream { socket: AsyncSocket::new(stream)?.with_label(label) })
+    /// The kernel's.
+    pub fn set_reset_on_drop(&self, on: bool) -> io::Result<()> {
+        SockRef::from(self.as_socket()).set_linger(on.then_some(Duration::ZERO))
     }
 
     fn from_nonblocking(socket: Socket) -> io::Result<Self> {
-        Ok(TcpStream {
-            socket: AsyncSocket::trusted(socket.into(), Kind::Stream)?.with_label(label),
-        })
-    }
-}
-
-impl TwoWayStream for TcpStream {
-    async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        TcpStream::read(self, buffer).await
-    }
-    async fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-        TcpStream::write(self, bytes).await
-    }
-    async fn close(&self) -> io::Result<()> {
-        self.shutdown(Shutdown::Write)
-    }
-}
-
-impl AsFd for TcpStream {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
-    }
-}
-
-impl fmt::Debug for TcpStream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TcpStream")
-            .field("local", &self.local_addr().ok())
-            .field("peer", &self.peer_addr().ok())
-            .finish()
-    }
-}
-
-impl AsyncRead for &TcpStream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        self.socket.poll_read_with(cx, |_| self.socket.try_recv(buffer))
-    }
-
-    fn poll_read_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffers: &mut [IoSliceMut<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.socket.poll_read_with(cx, |mut socket| socket.read_vectored(buffers))
-    }
-}
-
-impl AsyncWrite for &TcpStream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.socket.poll_write_with(cx, |_| self.socket.try_send(bytes))
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffers: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.socket.poll_write_with(cx, |socket| send_vectored(socket, buffers))
-    }
-
-    /// Nothing is held back, so there is nothing to flush.
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    /// Ends the write direction.
-    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.shutdown(Shutdown::Write))
-    }
-}
-
-/// The reading half of a borrowed stream.
-#[derive(Clone, Copy, Debug)]
-pub struct ReadHalf<'a> {
-    stream: &'a TcpStream,
-}
-
-/// The writing half of a borrowed stream. Dropping it does nothing.
-#[derive(Clone, Copy, Debug)]
-pub struct WriteHalf<'a> {
-    stream: &'a TcpStream,
-}
-
-/// The reading half of a stream.
-#[derive(Debug)]
-pub struct OwnedReadHalf {
-    stream: Rc<TcpStream>,
-}
-
-/// The writing half of a stream. Dropping it ends the direction: the peer sees the end of the stream.
-#[derive(Debug)]
-pub struct OwnedWriteHalf {
-    /// Empty only while it is taken apart.
-    stream: Option<Rc<TcpStream>>,
-}
-
-impl OwnedReadHalf {
-    /// Puts the stream together again.
-    ///
-    /// # Errors
-    /// Both halves, if they are not of one stream.
-    pub fn reunite(
-        self,
-        mut other: OwnedWriteHalf,
-    ) -> Result<TcpStream, (OwnedReadHalf, OwnedWriteHalf)> {
-        if !other.stream.as_ref().is_some_and(|stream| Rc::ptr_eq(stream, &self.stream)) {
-            return Err((self, other));
-        }
-        drop(other.stream.take());
-        Rc::try_unwrap(self.stream).map_err(|stream| {
-            let stream = (OwnedReadHalf { stream: Rc::clone(&stream) }, stream);
-            (stream.0, OwnedWriteHalf { stream: Some(stream.1) })
-        })
-    }
-}
-
-impl AsRef<TcpStream> for ReadHalf<'_> {
-    fn as_ref(&self) -> &TcpStream {
-        self.stream
-    }
-}
-
-impl AsRef<TcpStream> for WriteHalf<'_> {
-    fn as_ref(&self) -> &TcpStream {
-        self.stream
-    }
-}
-
-impl AsRef<TcpStream> for OwnedReadHalf {
-    fn as_ref(&self) -> &TcpStream {
-        &self.stream
-    }
-}
-
-impl AsRef<TcpStream> for OwnedWriteHalf {
-    fn as_ref(&self) -> &TcpStream {
-        self.stream.as_ref().expect("empty only while it is taken apart, which consumes it")
-    }
-}
-
-impl Drop for OwnedWriteHalf {
-    fn drop(&mut self) {
-        if let Some(stream) = self.stream.take() {
-            // A connection that is gone already needs no end.
-            let _ = stream.shutdown(Shutdown::Write);
-        }
-    }
-}
-
-/// The futures-io traits, for a type that gives a reference to its stream.
-macro_rules! read_through {
-    ($($half:ty),*) => {$(
-        impl AsyncRead for $half {
-            fn poll_read(
-                self: Pin<&mut Self>,
-                cx: &mut Context<'_>,
-                buffer: &mut [u8],
-            ) -> Poll<io::Result<usize>> {
-                Pin::new(&mut AsRef::<TcpStream>::as_ref(&*self)).poll_read(cx, buffer)
-            }
-
-            fn poll_read_vectored(
-                self: Pin<&mut Self>,
-                cx: &mut Context<'_>,
-                buffers: &mut [IoSliceMut<'_>],
-            ) -> Poll<io::Result<usize>> {
-                Pin::new(&mut AsRef::<TcpStream>::as_ref(&*self)).poll_read_vectored(cx, buffers)
-            }
-        }
-    )*};
-}
-
-macro_rules! write_through {
-    ($($half:ty),*) => {$(
-        impl AsyncWrite for $half {
-            fn poll_write(
-                self: Pin<&mut Self>,
-                cx: &mut Context<'_>,
-                bytes: &[u8],
-            ) -> Poll<io::Result<usize>> {
-                Pin::new(&mut AsRef::<TcpStream>::as_ref(&*self)).poll_write(cx, bytes)
-            }
-
-            fn poll_write_vectored(
-                self: Pin<&mut Self>,
-                cx: &mut Context<'_>,
-                buffers: &[IoSlice<'_>],
-            ) -> Poll<io::Result<usize>> {
-                Pin::new(&mut AsRef::<TcpStream>::as_ref(&*self)).poll_write_vectored(cx, buffers)
-            }
-
-            fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-                Pin::new(&mut AsRef::<TcpStream>::as_ref(&*self)).poll_flush(cx)
-            }
-
-            fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-                Pin::new(&mut AsRef::<TcpStream>::as_ref(&*self)).poll_close(cx)
-            }
-        }
-    )*};
-}
-
-read_through!(TcpStream, ReadHalf<'_>, OwnedReadHalf);
-write_through!(TcpStream, WriteHalf<'_>, OwnedWriteHalf);
-
-impl AsRef<TcpStream> for TcpStream {
-    fn as_ref(&self) -> &TcpStream {
-        self
+        Connection::trusted(socket.into(), Kind::Stream)
     }
 }
 
@@ -720,25 +347,6 @@ where
     Err(io::Error::new(kind, format!("cannot {what} {}", failures.join("; "))))
 }
 
-/// `writev` that raises no signal.
-fn send_vectored(socket: &std::net::TcpStream, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
-    #[cfg(any(target_os = "macos", target_os = "ios"))]
-    const FLAGS: i32 = 0; // SO_NOSIGPIPE is set at creation there
-    #[cfg(not(any(target_os = "macos", target_os = "ios")))]
-    const FLAGS: i32 = libc::MSG_NOSIGNAL;
-    // The kernel refuses more at a time; a beginning is what the contract asks for.
-    let buffers = &buffers[..buffers.len().min(libc::UIO_MAXIOV as usize)];
-    socket2::SockRef::from(socket).send_vectored_with_flags(buffers, FLAGS)
-}
-
 fn socket_addr(address: &SockAddr) -> io::Result<SocketAddr> {
     address.as_socket().ok_or_else(|| io::Error::other("not an internet address"))
-}
-
-/// What an instrument is shown for a stream.
-fn label(stream: &std::net::TcpStream, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    match stream.peer_addr() {
-        Ok(peer) => write!(f, "{peer}"),
-        Err(_) => f.write_str("(no peer any more)"),
-    }
 }

@@ -38,7 +38,7 @@ use std::time::{Duration, Instant};
 
 use std::process::Stdio;
 
-use futures_lite::{AsyncReadExt, AsyncWriteExt, StreamExt};
+use futures_lite::{AsyncReadExt, StreamExt};
 use net::Limits;
 use runtime::instruments::Statistics;
 use runtime::process::Command;
@@ -768,7 +768,7 @@ async fn read_exact(case: Case) {
 
 async fn halves(case: Case) {
     let (stream, mut peer) = net_tcp();
-    let (mut reader, writer) = stream.into_split();
+    let (reader, writer) = stream.into_split();
     let mut first = [0; 8];
     let got = case.drive(reader.read(&mut first), || peer.write_all(b"abc").unwrap()).await;
     if got.is_none() {
@@ -781,7 +781,7 @@ async fn halves(case: Case) {
 
 async fn borrowed_halves(case: Case) {
     let (stream, mut peer, full) = full_tcp();
-    let (mut reader, mut writer) = stream.split();
+    let (reader, writer) = stream.split();
     let drain = || {
         peer.read_exact(&mut vec![0; full]).unwrap();
         peer.write_all(b"de").unwrap();

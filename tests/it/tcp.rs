@@ -343,7 +343,7 @@ fn borrowed_halves_work_at_the_same_time() {
 fn owned_halves_live_in_two_tasks_and_end_apart() {
     run(async || {
         let (left, right) = both_ends().await;
-        let (mut read, mut write) = left.into_split();
+        let (read, write) = left.into_split();
         let writer = spawn(async move {
             write.write_all(b"hello").await.unwrap();
             // Dropped here: the direction ends.

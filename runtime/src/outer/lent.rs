@@ -8,6 +8,7 @@
 use std::cell::Cell;
 use std::io;
 use std::os::fd::AsFd;
+use std::task::{Context, Poll};
 
 use crate::AsyncSocket;
 
@@ -26,14 +27,35 @@ impl<T: AsFd> AsyncSocket<T> {
         use_bytes: impl FnOnce(&[u8]) -> R + 'a,
     ) -> impl Future<Output = io::Result<R>> + 'a {
         let mut use_bytes = Some(use_bytes);
-        self.read_with(move |_| {
-            let mut buffer = LentBuffer::borrow();
-            let bytes = buffer.first(max);
-            let count = self.try_recv(bytes)?;
-            let use_bytes =
-                use_bytes.take().ok_or_else(|| io::Error::other("polled after the end"))?;
-            Ok(use_bytes(&bytes[..count]))
-        })
+        self.read_with(move |_| self.try_recv_lent(max, &mut use_bytes))
+    }
+
+    /// [`recv_lent`](Self::recv_lent) for `poll_*` methods of traits, as [`poll_read_with`](Self::poll_read_with) is for
+    /// `read_with`.
+    ///
+    /// # Errors
+    /// As `recv`.
+    pub fn poll_recv_lent<R>(
+        &self,
+        cx: &mut Context<'_>,
+        max: usize,
+        use_bytes: impl FnOnce(&[u8]) -> R,
+    ) -> Poll<io::Result<R>> {
+        let mut use_bytes = Some(use_bytes);
+        self.poll_read_with(cx, |_| self.try_recv_lent(max, &mut use_bytes))
+    }
+
+    #[inline]
+    fn try_recv_lent<R>(
+        &self,
+        max: usize,
+        use_bytes: &mut Option<impl FnOnce(&[u8]) -> R>,
+    ) -> io::Result<R> {
+        let mut buffer = LentBuffer::borrow();
+        let bytes = buffer.first(max);
+        let count = self.try_recv(bytes)?;
+        let use_bytes = use_bytes.take().ok_or_else(|| io::Error::other("polled after the end"))?;
+        Ok(use_bytes(&bytes[..count]))
     }
 }
 

@@ -1,0 +1,626 @@
+//! What can be done with a connection, whatever kind of socket it is?
+//!
+//! Read and write in all their forms, end a direction, be taken into halves for two tasks, and be used through futures-io's
+//! traits. [`TcpStream`](crate::TcpStream) and [`UnixStream`](crate::UnixStream) are this one type over two sockets of the
+//! standard library; what only one of them has (a name to connect to, Nagle's algorithm) stands in tcp.rs and unix.rs.
+//!
+//! A thin layer: a [`Connection`] is an [`AsyncSocket`], and each waiting method is one of its operations. What is added is what
+//! every user would write again: loops until all is written or read, halves, traits.
+//!
+//! Methods take `&self`: two tasks may use both directions at the same time, with the connection in an `Rc`.
+//!
+//! Comes from: tcp.rs, unix.rs, user code. Goes to: `runtime::AsyncSocket`.
+
+use std::fmt;
+use std::io::{self, IoSlice, IoSliceMut, Read};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use futures_io::{AsyncRead, AsyncWrite};
+use runtime::testing::TwoWayStream;
+use runtime::{AsyncSocket, Kind};
+use rustix::net::RecvFlags;
+use socket2::SockRef;
+
+/// A connection: bytes, in order, both ways. `S` is the standard library's socket (or any owner of a connected stream socket).
+///
+/// A duplicate of its descriptor (`as_fd().try_clone_to_owned()`, a child process that inherits it) must not outlive it: the
+/// kernel would go on reporting events for it. Take it out first, with [`into_std`](Self::into_std).
+///
+/// Options that have no method here are socket2's: `socket2::SockRef::from(&stream).set_keepalive(true)`. (Not `SO_LINGER` with
+/// a time: it makes the close block the whole loop.)
+pub struct Connection<S: AsFd> {
+    socket: AsyncSocket<S>,
+}
+
+impl<S: AsFd> Connection<S> {
+    /// Reads some bytes: as many as there are, at least one, at most the buffer's length. Zero: the end of the stream.
+    ///
+    /// # Errors
+    /// The kernel's, such as [`ConnectionReset`](io::ErrorKind::ConnectionReset).
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, it has read nothing.
+    #[inline]
+    pub fn read<'a>(
+        &'a self,
+        buffer: &'a mut [u8],
+    ) -> impl Future<Output = io::Result<usize>> + use<'a, S> {
+        self.socket.recv(buffer)
+    }
+
+    /// Reads up to `max` bytes into a buffer of the thread, lent to `use_bytes`. So a connection that waits holds none. An
+    /// empty slice: the end of the stream.
+    ///
+    /// # Errors, cancel safety
+    /// As [`read`](Self::read).
+    #[inline]
+    pub fn read_lent<'a, R: 'a>(
+        &'a self,
+        max: usize,
+        use_bytes: impl FnOnce(&[u8]) -> R + 'a,
+    ) -> impl Future<Output = io::Result<R>> + 'a {
+        self.socket.recv_lent(max, use_bytes)
+    }
+
+    /// Fills the buffer.
+    ///
+    /// # Errors
+    /// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) if the stream ends first; the kernel's.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: dropped before it is ready, what it has read is in the buffer, but how much is not known.
+    pub async fn read_exact(&self, mut buffer: &mut [u8]) -> io::Result<()> {
+        while !buffer.is_empty() {
+            let count = self.read(buffer).await?;
+            if count == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            buffer = &mut buffer[count..];
+        }
+        Ok(())
+    }
+
+    /// Reads into several buffers, one after the other, in one call.
+    ///
+    /// # Errors, cancel safety
+    /// As [`read`](Self::read).
+    pub async fn read_vectored(&self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        self.socket.read_with(|socket| read_vectored(socket, buffers)).await
+    }
+
+    /// Reads without taking: the next read gives the same bytes.
+    ///
+    /// # Errors, cancel safety
+    /// As [`read`](Self::read).
+    pub async fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.socket.read_with(|socket| peek(socket, buffer)).await
+    }
+
+    /// Writes some bytes: as many as the kernel takes now, at least one.
+    ///
+    /// # Errors
+    /// The kernel's, such as [`BrokenPipe`](io::ErrorKind::BrokenPipe). No signal is raised.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, it has written nothing.
+    #[inline]
+    pub fn write<'a>(
+        &'a self,
+        bytes: &'a [u8],
+    ) -> impl Future<Output = io::Result<usize>> + use<'a, S> {
+        self.socket.send(bytes)
+    }
+
+    /// Writes all bytes.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: dropped before it is ready, a beginning of unknown length has been written.
+    #[inline]
+    pub async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let count = self.write(bytes).await?;
+            if count == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            bytes = &bytes[count..];
+        }
+        Ok(())
+    }
+
+    /// Writes several buffers, one after the other, in one call.
+    ///
+    /// # Errors, cancel safety
+    /// As [`write`](Self::write).
+    pub async fn write_vectored(&self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.socket.write_with(|socket| send_vectored(socket, buffers)).await
+    }
+
+    /// As [`read`](Self::read), without waiting.
+    ///
+    /// # Errors
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there is nothing now.
+    #[inline]
+    pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.socket.try_recv(buffer)
+    }
+
+    /// As [`write`](Self::write), without waiting.
+    ///
+    /// # Errors
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if the kernel takes nothing now.
+    #[inline]
+    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.socket.try_send(bytes)
+    }
+
+    /// Ends a direction, or both: the peer reads to the end of what was written and then sees the end of the stream.
+    /// Ending what has ended already is no error.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        match SockRef::from(&self.socket).shutdown(how) {
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Both directions at the same time, borrowed.
+    pub fn split(&self) -> (ReadHalf<'_, S>, WriteHalf<'_, S>) {
+        (ReadHalf { connection: self }, WriteHalf { connection: self })
+    }
+
+    /// Both directions, to be owned by two tasks. Dropping the write half ends its direction.
+    pub fn into_split(self) -> (OwnedReadHalf<S>, OwnedWriteHalf<S>) {
+        let connection = Rc::new(self);
+        let reader = OwnedReadHalf { connection: Rc::clone(&connection) };
+        (reader, OwnedWriteHalf { connection: Some(connection) })
+    }
+
+    /// Waits until a read is worth a try: bytes, the end of the stream, or an error.
+    ///
+    /// # Cancel safety
+    /// It takes nothing.
+    ///
+    /// # Errors
+    /// If the stream's runtime is not the one that runs.
+    pub fn readable(&self) -> impl Future<Output = io::Result<()>> + use<'_, S> {
+        self.socket.readable()
+    }
+
+    /// The socket as the runtime sees it, for what is not offered here.
+    pub fn as_socket(&self) -> &AsyncSocket<S> {
+        &self.socket
+    }
+
+    /// Waits until a write is worth a try: the kernel has room, or an error.
+    ///
+    /// # Cancel safety, errors
+    /// As [`readable`](Self::readable).
+    pub fn writable(&self) -> impl Future<Output = io::Result<()>> + use<'_, S> {
+        self.socket.writable()
+    }
+
+    /// The error that the kernel has kept for this connection, if any; it forgets it by that.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        SockRef::from(&self.socket).take_error()
+    }
+
+    /// Takes it out of the runtime. It stays non-blocking.
+    pub fn into_std(self) -> S {
+        self.socket.into_inner()
+    }
+
+    /// Takes a connected socket into the runtime, and makes it non-blocking.
+    ///
+    /// # Errors
+    /// As [`AsyncSocket::new`].
+    pub fn from_std(stream: S) -> io::Result<Self> {
+        Ok(Connection { socket: AsyncSocket::new(stream)?.with_label(label) })
+    }
+
+    /// As [`from_std`](Self::from_std), for a socket that we have made ourselves, non-blocking, with no duplicate.
+    pub(crate) fn trusted(stream: S, kind: Kind) -> io::Result<Self> {
+        Ok(Connection { socket: AsyncSocket::trusted(stream, kind)?.with_label(label) })
+    }
+}
+
+impl<S: AsFd> TwoWayStream for Connection<S> {
+    async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        Connection::read(self, buffer).await
+    }
+    async fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        Connection::write(self, bytes).await
+    }
+    async fn close(&self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
+}
+
+impl<S: AsFd> AsFd for Connection<S> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl<S: AsFd> AsRef<Connection<S>> for Connection<S> {
+    fn as_ref(&self) -> &Connection<S> {
+        self
+    }
+}
+
+impl<S: AsFd> fmt::Debug for Connection<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Connection(")?;
+        label(self.socket.get_ref(), f)?;
+        f.write_str(")")
+    }
+}
+
+impl<S: AsFd> AsyncRead for &Connection<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        self.socket.poll_read_with(cx, |_| self.socket.try_recv(buffer))
+    }
+
+    fn poll_read_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &mut [IoSliceMut<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.socket.poll_read_with(cx, |socket| read_vectored(socket, buffers))
+    }
+}
+
+impl<S: AsFd> AsyncWrite for &Connection<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.socket.poll_write_with(cx, |_| self.socket.try_send(bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.socket.poll_write_with(cx, |socket| send_vectored(socket, buffers))
+    }
+
+    /// Nothing is held back, so there is nothing to flush.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ends the write direction.
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.shutdown(Shutdown::Write))
+    }
+}
+
+/// The reading half of a borrowed connection. What it has not, its [`Connection`] has: `half.as_ref()`.
+pub struct ReadHalf<'a, S: AsFd = std::net::TcpStream> {
+    connection: &'a Connection<S>,
+}
+
+/// The writing half of a borrowed connection. Dropping it does nothing. What it has not, its [`Connection`] has:
+/// `half.as_ref()`.
+pub struct WriteHalf<'a, S: AsFd = std::net::TcpStream> {
+    connection: &'a Connection<S>,
+}
+
+/// The reading half of a connection. What it has not, its [`Connection`] has: `half.as_ref()`.
+#[derive(Debug)]
+pub struct OwnedReadHalf<S: AsFd = std::net::TcpStream> {
+    connection: Rc<Connection<S>>,
+}
+
+/// The writing half of a connection. Dropping it ends the direction: the peer sees the end of the stream. What it has not,
+/// its [`Connection`] has: `half.as_ref()`.
+#[derive(Debug)]
+pub struct OwnedWriteHalf<S: AsFd = std::net::TcpStream> {
+    /// Empty only while it is taken apart.
+    connection: Option<Rc<Connection<S>>>,
+}
+
+impl<S: AsFd> OwnedReadHalf<S> {
+    /// Puts the connection together again.
+    ///
+    /// # Errors
+    /// Both halves, if they are not of one connection.
+    pub fn reunite(
+        self,
+        mut other: OwnedWriteHalf<S>,
+    ) -> Result<Connection<S>, (OwnedReadHalf<S>, OwnedWriteHalf<S>)> {
+        let ours = other.connection.as_ref();
+        if !ours.is_some_and(|connection| Rc::ptr_eq(connection, &self.connection)) {
+            return Err((self, other));
+        }
+        drop(other.connection.take());
+        Rc::try_unwrap(self.connection).map_err(|connection| {
+            let reader = OwnedReadHalf { connection: Rc::clone(&connection) };
+            (reader, OwnedWriteHalf { connection: Some(connection) })
+        })
+    }
+}
+
+impl<S: AsFd> OwnedWriteHalf<S> {
+    /// Puts the connection together again: see [`OwnedReadHalf::reunite`].
+    ///
+    /// # Errors
+    /// Both halves, if they are not of one connection.
+    pub fn reunite(
+        self,
+        other: OwnedReadHalf<S>,
+    ) -> Result<Connection<S>, (OwnedReadHalf<S>, OwnedWriteHalf<S>)> {
+        other.reunite(self)
+    }
+
+    /// Drops it without ending the direction: that goes on until the other half is dropped, too.
+    pub fn forget(mut self) {
+        drop(self.connection.take());
+    }
+}
+
+impl<S: AsFd> Drop for OwnedWriteHalf<S> {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            // A connection that is gone already needs no end.
+            let _ = connection.shutdown(Shutdown::Write);
+        }
+    }
+}
+
+/// What a half can do of what its connection can: its own direction's methods, and futures-io's trait.
+macro_rules! reads {
+    ($($half:ty, $whole:expr;)*) => {$(
+        impl<S: AsFd> $half {
+            /// See [`Connection::read`], also for errors and cancel safety.
+            #[inline]
+            pub fn read<'a>(
+                &'a self,
+                buffer: &'a mut [u8],
+            ) -> impl Future<Output = io::Result<usize>> + 'a {
+                $whole(self).read(buffer)
+            }
+
+            /// See [`Connection::read_lent`], also for errors and cancel safety.
+            #[inline]
+            pub fn read_lent<'a, R: 'a>(
+                &'a self,
+                max: usize,
+                use_bytes: impl FnOnce(&[u8]) -> R + 'a,
+            ) -> impl Future<Output = io::Result<R>> + 'a {
+                $whole(self).read_lent(max, use_bytes)
+            }
+
+            /// See [`Connection::read_exact`]: not cancel safe.
+            pub async fn read_exact(&self, buffer: &mut [u8]) -> io::Result<()> {
+                $whole(self).read_exact(buffer).await
+            }
+
+            /// See [`Connection::peek`], also for errors and cancel safety.
+            pub async fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
+                $whole(self).peek(buffer).await
+            }
+
+            /// See [`Connection::readable`], also for errors and cancel safety.
+            pub fn readable(&self) -> impl Future<Output = io::Result<()>> + '_ {
+                $whole(self).readable()
+            }
+        }
+
+        impl<S: AsFd> AsRef<Connection<S>> for $half {
+            fn as_ref(&self) -> &Connection<S> {
+                $whole(self)
+            }
+        }
+
+        read_through!($half, $whole);
+    )*};
+}
+
+macro_rules! read_through {
+    ($reader:ty, $whole:expr) => {
+        impl<S: AsFd> AsyncRead for $reader {
+            fn poll_read(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                buffer: &mut [u8],
+            ) -> Poll<io::Result<usize>> {
+                Pin::new(&mut $whole(&*self)).poll_read(cx, buffer)
+            }
+
+            fn poll_read_vectored(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                buffers: &mut [IoSliceMut<'_>],
+            ) -> Poll<io::Result<usize>> {
+                Pin::new(&mut $whole(&*self)).poll_read_vectored(cx, buffers)
+            }
+        }
+    };
+}
+
+/// As `reads`, for the other direction.
+macro_rules! writes {
+    ($($half:ty, $whole:expr;)*) => {$(
+        impl<S: AsFd> $half {
+            /// See [`Connection::write`], also for errors and cancel safety.
+            #[inline]
+            pub fn write<'a>(
+                &'a self,
+                bytes: &'a [u8],
+            ) -> impl Future<Output = io::Result<usize>> + 'a {
+                $whole(self).write(bytes)
+            }
+
+            /// See [`Connection::write_all`]: not cancel safe.
+            #[inline]
+            pub fn write_all<'a>(
+                &'a self,
+                bytes: &'a [u8],
+            ) -> impl Future<Output = io::Result<()>> + 'a {
+                $whole(self).write_all(bytes)
+            }
+
+            /// See [`Connection::write_vectored`], also for errors and cancel safety.
+            pub async fn write_vectored(&self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+                $whole(self).write_vectored(buffers).await
+            }
+
+            /// See [`Connection::writable`], also for errors and cancel safety.
+            pub fn writable(&self) -> impl Future<Output = io::Result<()>> + '_ {
+                $whole(self).writable()
+            }
+
+            /// Ends the direction: the peer reads to the end of what was written and then sees the end of the stream.
+            ///
+            /// # Errors
+            /// The kernel's.
+            pub fn shutdown(&self) -> io::Result<()> {
+                $whole(self).shutdown(Shutdown::Write)
+            }
+        }
+
+        impl<S: AsFd> AsRef<Connection<S>> for $half {
+            fn as_ref(&self) -> &Connection<S> {
+                $whole(self)
+            }
+        }
+
+        write_through!($half, $whole);
+    )*};
+}
+
+macro_rules! write_through {
+    ($writer:ty, $whole:expr) => {
+        impl<S: AsFd> AsyncWrite for $writer {
+            fn poll_write(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                bytes: &[u8],
+            ) -> Poll<io::Result<usize>> {
+                Pin::new(&mut $whole(&*self)).poll_write(cx, bytes)
+            }
+
+            fn poll_write_vectored(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                buffers: &[IoSlice<'_>],
+            ) -> Poll<io::Result<usize>> {
+                Pin::new(&mut $whole(&*self)).poll_write_vectored(cx, buffers)
+            }
+
+            fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                Pin::new(&mut $whole(&*self)).poll_flush(cx)
+            }
+
+            fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                Pin::new(&mut $whole(&*self)).poll_close(cx)
+            }
+        }
+    };
+}
+
+fn itself<S: AsFd>(connection: &Connection<S>) -> &Connection<S> {
+    connection
+}
+
+fn reader<'a, S: AsFd>(half: &'a ReadHalf<'_, S>) -> &'a Connection<S> {
+    half.connection
+}
+
+fn writer<'a, S: AsFd>(half: &'a WriteHalf<'_, S>) -> &'a Connection<S> {
+    half.connection
+}
+
+fn owned_reader<S: AsFd>(half: &OwnedReadHalf<S>) -> &Connection<S> {
+    &half.connection
+}
+
+fn owned_writer<S: AsFd>(half: &OwnedWriteHalf<S>) -> &Connection<S> {
+    half.connection.as_ref().expect("empty only while it is taken apart, which consumes it")
+}
+
+read_through!(Connection<S>, itself);
+write_through!(Connection<S>, itself);
+reads! { ReadHalf<'_, S>, reader; OwnedReadHalf<S>, owned_reader; }
+writes! { WriteHalf<'_, S>, writer; OwnedWriteHalf<S>, owned_writer; }
+
+// By hand, since a derive would ask for an `S` that can be copied.
+impl<S: AsFd> Clone for ReadHalf<'_, S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S: AsFd> Copy for ReadHalf<'_, S> {}
+
+impl<S: AsFd> Clone for WriteHalf<'_, S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S: AsFd> Copy for WriteHalf<'_, S> {}
+
+impl<S: AsFd> fmt::Debug for ReadHalf<'_, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ReadHalf").field(self.connection).finish()
+    }
+}
+
+impl<S: AsFd> fmt::Debug for WriteHalf<'_, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("WriteHalf").field(self.connection).finish()
+    }
+}
+
+fn read_vectored(socket: &impl AsFd, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+    // The kernel refuses more at a time; a beginning is what the contract asks for.
+    let count = buffers.len().min(libc::UIO_MAXIOV as usize);
+    (&*SockRef::from(socket)).read_vectored(&mut buffers[..count])
+}
+
+/// `writev` that raises no signal.
+fn send_vectored(socket: &impl AsFd, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+    #[cfg(any(target_os = "macos", target_os = "ios"))]
+    const FLAGS: i32 = 0; // SO_NOSIGPIPE is set at creation there
+    #[cfg(not(any(target_os = "macos", target_os = "ios")))]
+    const FLAGS: i32 = libc::MSG_NOSIGNAL;
+    let buffers = &buffers[..buffers.len().min(libc::UIO_MAXIOV as usize)];
+    SockRef::from(socket).send_vectored_with_flags(buffers, FLAGS)
+}
+
+fn peek(socket: &impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
+    let (count, _) = rustix::net::recv(socket, buffer, RecvFlags::PEEK)?;
+    Ok(count)
+}
+
+/// What an instrument is shown for a connection: the peer's address.
+fn label<S: AsFd>(socket: &S, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let Ok(peer) = SockRef::from(socket).peer_addr() else {
+        return f.write_str("(no peer any more)");
+    };
+    match (peer.as_socket(), peer.as_pathname()) {
+        (Some(address), _) => write!(f, "{address}"),
+        (_, Some(path)) => write!(f, "{}", path.display()),
+        _ => f.write_str("(a peer without a name)"),
+    }
+}
