@@ -200,7 +200,8 @@ fn a_copy_can_be_dropped_after_any_poll() {
                 let drain =
                     spawn(async move { while let Ok(1..) = right.read(&mut [0; 2]).await {} });
                 let copied = copy(from, to).await.unwrap();
-                (feed.await.unwrap().unwrap(), drain.await.unwrap());
+                feed.await.unwrap().unwrap();
+                drain.await.unwrap();
                 copied
             };
             cancel_at_every_poll(make, || ()).await;
@@ -521,7 +522,8 @@ fn a_flood_has_its_share_of_each_turn_and_no_more() {
         }
         let waits = watcher.waits.get() as u64;
         assert!(waits >= 999, "{waits} looks at the kernel in {polls} polls");
-        (both.abort(), single.abort());
+        both.abort();
+        single.abort();
     });
 }
 
