@@ -11,6 +11,8 @@
 //! | names as addresses                          | [`resolve`]                                  |
 //! | to read and write in two tasks              | [`Connection::split`], [`Connection::into_split`] |
 //! | futures-io's traits                         | implemented by the streams and halves        |
+//! | to pass bytes on, as proxies do             | [`copy`](fn@copy), [`copy_bidirectional`]    |
+//! | to read lines, or other small pieces        | [`Buffered`], [`lines`], [`split`]           |
 //! | to test a handler without a network         | [`MemoryListener`]                           |
 //!
 //! Everything here stays on the thread it was made on, like the tasks that use it.
@@ -39,20 +41,25 @@
 
 #![forbid(unsafe_code)]
 
+mod buffered;
 mod connect;
 mod connection;
+mod copy;
 mod datagram;
 mod memory;
 mod resolve;
 mod serve;
+mod stock;
 mod tcp;
 mod udp;
 mod unix;
 mod unix_datagram;
 mod unix_name;
 
+pub use buffered::{Buffered, LineError, Lines, Split, lines, split};
 pub use connect::{ConnectErrors, ConnectOptions};
 pub use connection::{Connection, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
+pub use copy::{Copied, CopyError, Ending, Side, copy, copy_bidirectional};
 pub use datagram::{DatagramSocket, Family as DatagramFamily, Received};
 pub use memory::{MemoryConnector, MemoryListener, MemoryStream};
 pub use resolve::{Addresses, ToAddresses, resolve};

@@ -42,16 +42,19 @@
 mod counting;
 mod support;
 
+mod buffered;
 mod cancel;
 mod cancel_points;
 mod cancel_token;
 mod channels;
 mod connect;
+mod copy;
 mod costs;
 mod cross_thread;
 mod datagram;
 mod drop_order;
 mod edges;
+mod examples;
 mod fairness;
 mod fork;
 mod instruments;

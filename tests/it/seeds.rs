@@ -22,15 +22,14 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::sockets::reset;
-use crate::support::within;
+use crate::support::{program, within};
 
 /// How long a line or an answer may take to come.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -374,20 +373,6 @@ fn command(line: &str) -> Command {
     command
 }
 
-/// The program of this build: beside the folder in which this test lies. Built first, since the test's own build does not.
-pub(crate) fn binary() -> &'static Path {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        let test = std::env::current_exe().unwrap();
-        let folder = test.parent().and_then(Path::parent).unwrap();
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "--package", "walkthrough", "--bin", "seeds"]);
-        cargo.arg("--target-dir").arg(folder.parent().unwrap());
-        cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
-        if folder.ends_with("release") {
-            cargo.arg("--release");
-        }
-        assert!(cargo.status().unwrap().success(), "the programs do not build");
-        folder.join("seeds")
-    })
+pub(crate) fn binary() -> PathBuf {
+    program("walkthrough", "bins", "seeds")
 }

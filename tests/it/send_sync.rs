@@ -87,6 +87,9 @@ always!(Send & Sync & Unpin: net::UdpOptions, net::UnixOptions, net::Received);
 never!(Send: net::UdpSocket, net::UnixDatagram, net::UnixListener, net::UnixStream, net::UnixIncoming<'static>);
 never!(Sync: net::UdpSocket, net::UnixDatagram, net::UnixListener, net::UnixStream, net::UnixIncoming<'static>);
 always!(Unpin: net::UdpSocket, net::UnixDatagram, net::UnixListener, net::UnixStream, net::UnixIncoming<'static>);
+always!(Send & Sync & Unpin: net::Copied, net::CopyError, net::Ending, net::Side, net::LineError);
+always!(Send & Sync & Unpin: net::Buffered<u8>, net::Lines<u8>, net::Split<u8>);
+never!(Send: net::Buffered<Bound>, net::Lines<Bound>, net::Split<Bound>);
 
 /// The futures of `timeout` and `CancelToken::run` cross if the one inside does.
 fn timeouts() {

@@ -14,14 +14,13 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::OnceLock;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::process::children_of;
 use crate::support::sockets::reset;
-use crate::support::within;
+use crate::support::{program, within};
 
 /// How long anything may take that should be there at once: a busy machine is no failure.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -511,7 +510,7 @@ fn those_beyond_the_connection_limit_are_told_so_until_there_is_room() {
 fn out_of_descriptors_it_waits_without_spinning_and_everyone_is_served() {
     deadline(180, || {
         let command = "ulimit -n 64 && exec \"$@\"";
-        let program = binary("server");
+        let program = server_program("server");
         let mut shell = Command::new("sh");
         shell.args(["-c", command, "sh"]).arg(program).args(["fib", "--addr", "127.0.0.1:0"]);
         let server = Server::start_as(shell);
@@ -666,7 +665,7 @@ fn workers_share_the_port_and_stop_together() {
 #[test]
 fn a_stopped_terminal_never_stops_the_loop() {
     deadline(180, || {
-        let mut command = Command::new(binary("server"));
+        let mut command = Command::new(server_program("server"));
         command.args(["fib", "--addr", "127.0.0.1:0"]).stdout(Stdio::piped());
         let mut child = Running(command.spawn().unwrap());
         let mut terminal = BufReader::new(child.0.stdout.take().unwrap());
@@ -754,7 +753,7 @@ fn nineteen_thousand_connections() {
 /// As [`within`], for tests of the programs, which are built before the clock starts.
 #[track_caller]
 pub(crate) fn deadline(seconds: u64, body: impl FnOnce() + Send + 'static) {
-    binary("server");
+    server_program("server");
     within(seconds, body);
 }
 
@@ -780,7 +779,7 @@ impl Drop for Running {
 
 impl Server {
     pub(crate) fn start(args: &[&str]) -> Server {
-        let mut command = Command::new(binary("server"));
+        let mut command = Command::new(server_program("server"));
         Server::start_as({
             command.args(args).args(["--addr", "127.0.0.1:0"]);
             command
@@ -1046,7 +1045,7 @@ fn nc(server: &Server, input: &str) -> Output {
 }
 
 fn run(name: &str, args: &[&str]) -> Output {
-    let mut command = Command::new(binary(name));
+    let mut command = Command::new(server_program(name));
     command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped());
     finish(Running(command.spawn().unwrap()))
 }
@@ -1074,22 +1073,6 @@ pub(crate) fn is_installed(program: &str) -> bool {
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
-/// A program of the package `server`, of this build: beside the folder in which this test lies. Built first, since the
-/// test's own build does not.
-fn binary(name: &str) -> PathBuf {
-    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    let folder = FOLDER.get_or_init(|| {
-        let test = std::env::current_exe().unwrap();
-        let folder = test.parent().and_then(Path::parent).unwrap();
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "--package", "server", "--bins", "--target-dir"]);
-        cargo.arg(folder.parent().unwrap());
-        cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
-        if folder.ends_with("release") {
-            cargo.arg("--release");
-        }
-        assert!(cargo.status().unwrap().success(), "the server does not build");
-        folder.to_owned()
-    });
-    folder.join(name)
+fn server_program(name: &str) -> PathBuf {
+    program("server", "bins", name)
 }
