@@ -162,18 +162,6 @@ fn whatever_is_an_address_already_needs_no_resolver() {
 }
 
 #[test]
-fn a_name_without_a_port_is_told_what_is_missing() {
-    run(async || {
-        for wrong in ["localhost", "localhost:", "localhost:http", "localhost:65536"] {
-            let error = resolve(wrong).await.unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{wrong}");
-            let text = error.to_string();
-            assert!(text.contains(wrong) && text.contains("a host and a port"), "{text}");
-        }
-    });
-}
-
-#[test]
 fn a_connect_by_name_works() {
     run(async || {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
