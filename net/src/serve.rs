@@ -5,7 +5,7 @@
 //! | kind            | such as                                     | what `serve` does                                  |
 //! |-----------------|---------------------------------------------|----------------------------------------------------|
 //! | one connection's| it was reset before we took it; a firewall  | goes on                                            |
-//! | the process's   | no descriptors, no memory                   | says so once, rests 100 ms or until one ends, goes on |
+//! | the process's   | no descriptors, no memory                   | says so, once a minute, rests 100 ms or until one ends, goes on |
 //! | the listener's  | it is not listening; it was shut down       | returns it                                         |
 //!
 //! That there is a limit to how many connections may be open, and that those beyond it wait in the kernel's queue, or are
@@ -200,6 +200,7 @@ where
     let open = Rc::new(Connections::default());
     let refusing = Rc::new(Connections::default());
     let mut served = Served::default();
+    let mut told = None;
     let mut stop = pin!(async {
         match &limits.shutdown {
             Some(token) => token.cancelled().await,
@@ -234,7 +235,8 @@ where
             Some(Err(error)) => match Trouble::of(&error) {
                 Trouble::Connection => served.failed += 1,
                 Trouble::Process => {
-                    if served.rests == 0 {
+                    if told.is_none_or(|at| runtime::now().duration_since(at) >= SAID_AGAIN_AFTER) {
+                        told = Some(runtime::now());
                         (limits.log)(&format!(
                             "cannot accept: {error}; {} connections are open, new ones wait in the kernel's queue",
                             open.count()
@@ -273,6 +275,8 @@ where
 
 /// How long to wait for a descriptor before trying again, if none of our own connections ends first.
 const REST: Duration = Duration::from_millis(100);
+/// A shortage is told once; one that lasts, or comes again, once more after this time.
+const SAID_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// How many connections are taken from the kernel's queue at the end.
 const MOST_QUEUED: usize = 65_536;
 /// How many connections may be in the course of being refused; those beyond are just closed.
