@@ -285,8 +285,8 @@ fn what_is_dropped_leaves_nothing_behind() {
             println!("{name}: {least} bytes");
             assert!(least <= 0);
             assert_eq!((descriptors(), watched_descriptors()), before);
-            // Nobody is ready and no timer waits.
-            assert_eq!(rt.turn(Some(Duration::ZERO)).unwrap(), None);
+            // Nobody is ready and no timer waits, once a wake from the pool that was on its way has come.
+            until(|| rt.turn(Some(Duration::ZERO)).unwrap().is_none());
         }
     });
 }
