@@ -10,6 +10,18 @@
 //! | futures-io's traits                         | implemented by the streams and halves        |
 //! | to test a handler without a network         | [`MemoryListener`]                           |
 //!
+//! What runs on it, and with which feature of this crate (each is off by default; the examples stand in the package `tests`):
+//!
+//! | crate                               | feature    | how                                                            | example |
+//! |-------------------------------------|------------|----------------------------------------------------------------|---------|
+//! | hyper 1.12, hyper-util 0.1.21 without its `tokio` | `hyper` | a stream as it is, `HyperExecutor`, `HyperTimer`    | `hyper`, `hyper_client` |
+//! | axum 0.8 without its `tokio`        | `hyper`    | its `Router` is a service: through hyper                       | `axum`  |
+//! | futures-rustls 0.26                 | none       | futures-io's traits; hyper over it: `HyperIo`                  | `tls_echo` |
+//! | async-tungstenite 0.35              | none       | futures-io's traits: `accept_async`                            | `websocket` |
+//! | h2, tokio-util's codecs, tokio-rustls | `tokio-io` | tokio's traits on the streams; tokio 1 without its features  |         |
+//! | reqwest and others that want tokio's runtime | none | async-compat 0.2 keeps one on a thread of its own             | `compat` |
+//! | async-channel, async-lock, futures  | none       | unchanged                                                      |         |
+//!
 //! Everything here stays on the thread it was made on, like the tasks that use it.
 //!
 //! ```
@@ -37,12 +49,18 @@
 #![forbid(unsafe_code)]
 
 mod connection;
+#[cfg(feature = "hyper")]
+mod hyper;
 mod memory;
 mod resolve;
 mod serve;
 mod tcp;
+#[cfg(feature = "tokio-io")]
+mod tokio_io;
 mod unix;
 
+#[cfg(feature = "hyper")]
+pub use self::hyper::{HyperExecutor, HyperIo, HyperTimer};
 pub use connection::{Connection, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 pub use memory::{MemoryConnector, MemoryListener, MemoryStream};
 pub use resolve::{Addresses, ToAddresses, resolve};
