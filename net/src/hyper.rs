@@ -167,7 +167,8 @@ macro_rules! writes {
 writes! {
     impl[S: AsFd] Connection<S>, |this| &mut &*this, true;
     impl[] MemoryStream, |this| &mut &*this, false;
-    // futures-io does not say, and TLS takes the first slice alone. So hyper joins small pieces itself.
+    // futures-io cannot say whether a stream has more than its default, which writes the first slice alone: two packets, or
+    // two records of TLS, for one response. So hyper is to join small pieces itself.
     impl[T: AsyncWrite + Unpin] HyperIo<T>, |this| &mut this.stream, false;
 }
 

@@ -50,8 +50,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) async fn serve_http(listener: TcpListener, stop: CancelToken) -> io::Result<Served> {
     let limits = Limits::new().shutdown(stop.clone());
     serve(listener, limits, async move |stream, _| {
-        if let Err(error) = converse(stream, &stop).await {
-            eprintln!("a connection failed: {error}");
+        match converse(stream, &stop).await {
+            // Clients leave when they like.
+            Err(error) if !has_left(&*error) => eprintln!("a connection failed: {error}"),
+            _ => {}
         }
     })
     .await
@@ -79,6 +81,10 @@ async fn converse(stream: TcpStream, stop: &CancelToken) -> Result<(), Failure> 
             connection.await
         }
     }
+}
+
+fn has_left(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.downcast_ref().is_some_and(hyper::Error::is_incomplete_message)
 }
 
 async fn answer(

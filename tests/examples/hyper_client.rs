@@ -30,12 +30,13 @@ use hyper::{Request, Uri};
 use net::TcpStream;
 use runtime::timeout;
 
+#[allow(dead_code, reason = "a test that has this file as a module calls `fetch` by itself")]
 fn main() -> ExitCode {
     let Some(url) = std::env::args().nth(1) else {
         eprintln!("one argument: a URL, such as http://127.0.0.1:8080/");
         return ExitCode::from(2);
     };
-    match runtime::block_on(fetch(&url)) {
+    match runtime::block_on(fetch(&url, &mut io::stdout())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -47,7 +48,11 @@ fn main() -> ExitCode {
 const TIME_TO_CONNECT: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(30);
 
-async fn fetch(url: &str) -> Result<(), Box<dyn std::error::Error>> {
+/// Writes what is at `url` to `output`.
+pub(crate) async fn fetch(
+    url: &str,
+    output: &mut impl Write,
+) -> Result<(), Box<dyn std::error::Error>> {
     let url: Uri = url.parse().map_err(|error| format!("{url} is no URL: {error}"))?;
     let authority = match (url.scheme_str(), url.authority()) {
         (Some("http"), Some(authority)) => authority.clone(),
@@ -64,7 +69,7 @@ async fn fetch(url: &str) -> Result<(), Box<dyn std::error::Error>> {
     eprintln!("{:?} {}", response.version(), response.status());
     while let Some(frame) = timeout(PATIENCE, response.frame()).await? {
         if let Ok(bytes) = frame?.into_data() {
-            io::stdout().write_all(&bytes)?;
+            output.write_all(&bytes)?;
         }
     }
     drop(sender); // no further request: the connection may end

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo run -p tests --features ecosystem --example tls_echo           # or: -- 127.0.0.1:8444
-//! openssl s_client -connect 127.0.0.1:8443 -quiet                      # type lines; end with Ctrl-D
+//! openssl s_client -connect 127.0.0.1:8443 -quiet -no_ign_eof          # type lines; Ctrl-D ends it
 //! ```
 //!
 //! The certificate is made when the program starts, for `localhost` and 127.0.0.1, and signed by nobody: clients must be told
