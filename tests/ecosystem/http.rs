@@ -40,16 +40,18 @@ fn curl_uses_one_connection_for_several_requests() {
     });
 }
 
+/// One request alone: curl 7.88, which is still about, begins HTTP/2 anew with the second on the same connection. (Under TLS,
+/// where it is told by the handshake, it does not: see tls.rs.)
 #[test]
-fn curl_speaks_http_2_on_one_connection() {
+fn curl_speaks_http_2() {
     within(60, || {
         let server = Server::start(serve_http);
         let url = server.url("/");
-        let mut arguments = vec!["-sS", "--http2-prior-knowledge"];
-        arguments.extend(["-w", " %{num_connects} %{http_version} %{http_code}\n", &url, &url]);
+        let arguments =
+            ["-sS", "--http2-prior-knowledge", "-w", "%{http_version} %{http_code}", &url];
         let Some(text) = client("curl", &arguments) else { return };
-        assert_eq!(text.replace("Hello, World!\n", ""), " 1 2 200\n 0 2 200\n");
-        assert_eq!(server.end().accepted, 1);
+        assert_eq!(text, "Hello, World!\n2 200");
+        server.end();
     });
 }
 
@@ -213,13 +215,12 @@ fn at_the_end_a_stream_of_http_2_finishes_and_no_other_begins() {
         assert_eq!(frame.into_data().unwrap(), "first");
 
         server.stop.cancel();
-        // Its goodbye is on the way; once we have it, we begin nothing more.
-        while sender.ready().await.is_ok() {
-            runtime::yield_now().await;
-        }
-        let late = Full::new(Bytes::new()).map_err(|never| match never {}).boxed();
-        let late = Request::post(url.as_str()).body(late).unwrap();
-        assert!(sender.send_request(late).await.is_err(), "the server is leaving");
+        // Those that cross its goodbye are still answered.
+        let another = || {
+            let nothing = Full::new(Bytes::new()).map_err(|never| match never {}).boxed();
+            sender.clone().send_request(Request::post(url.as_str()).body(nothing).unwrap())
+        };
+        while another().await.is_ok() {}
 
         pieces.send(Ok(Frame::data(Bytes::from_static(b"other")))).await.unwrap();
         drop(pieces);
