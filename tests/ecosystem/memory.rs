@@ -120,6 +120,15 @@ fn a_sleep_is_reset_in_place() {
 }
 
 #[test]
+fn hyper_s_types_cross_threads_as_hyper_wants() {
+    fn crosses<T: Send + Sync + Unpin>(_: T) {}
+    crosses(HyperTimer);
+    crosses(HyperExecutor);
+    crosses(HyperIo::new(7)); // as what is inside
+    crosses(HyperTimer.sleep(PATIENCE));
+}
+
+#[test]
 fn bytes_pass_a_hostile_network_unharmed() {
     within(120, || {
         let body = Bytes::from(noise(20_000));
