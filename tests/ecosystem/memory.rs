@@ -116,6 +116,8 @@ fn a_sleep_is_reset_in_place() {
         assert_eq!(&raw const *sleep.as_ref() as *const (), place, "nothing was allocated");
         sleep.await;
         assert_eq!(HyperTimer.now() - start, Duration::from_secs(7));
+        HyperTimer.sleep(Duration::from_secs(2)).await;
+        assert_eq!(HyperTimer.now() - start, Duration::from_secs(9));
     });
 }
 
