@@ -21,6 +21,10 @@
 //! Comes from: `cargo test`. Goes to: examples/, the crate `net` with its features.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic: that is how it fails")]
+#![allow(
+    clippy::duplicate_mod,
+    reason = "each example is whole by itself, so what they share is there once for each"
+)]
 
 #[path = "../it/support/mod.rs"]
 mod support;

@@ -59,9 +59,9 @@ async fn echo(stream: TcpStream) -> Result<(), Error> {
     let handshake = accept_async_with_config(stream, Some(config));
     let mut socket = timeout(HANDSHAKE_TIME, handshake).await.map_err(io::Error::from)??;
     while let Some(message) = socket.next().await {
-        match message? {
-            message @ (Message::Text(_) | Message::Binary(_)) => socket.send(message).await?,
-            _ => {} // answered already
+        // The rest is answered already.
+        if let message @ (Message::Text(_) | Message::Binary(_)) = message? {
+            socket.send(message).await?;
         }
     }
     Ok(())
