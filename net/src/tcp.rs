@@ -23,7 +23,7 @@ use futures_core::Stream;
 use runtime::{AsyncSocket, Kind};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
-use crate::{Connection, ToAddresses, resolve};
+use crate::{ConnectOptions, Connection, ToAddresses, resolve};
 
 /// A socket that accepts connections.
 pub struct TcpListener {
@@ -191,27 +191,16 @@ impl Stream for Incoming<'_> {
 pub type TcpStream = Connection<std::net::TcpStream>;
 
 impl TcpStream {
-    /// Connects to the first address that answers, tried one after the other.
+    /// Connects to the address, of several to the first that answers, with the default [`ConnectOptions`]: an address that says
+    /// nothing holds up the next one for 250 ms (RFC 8305, "happy eyeballs").
     ///
     /// # Errors
-    /// The name cannot be resolved; or no address could be reached: then all failures are told.
+    /// See [`ConnectOptions::connect`].
     ///
     /// # Cancel safety
-    /// Dropped before it is ready, it closes what it has begun.
+    /// Dropped before it is ready, it closes all it has begun.
     pub async fn connect(address: impl ToAddresses) -> io::Result<TcpStream> {
-        first_that_works(resolve(address).await?, "connect to", |address| async move {
-            let socket = new_socket(address)?;
-            match socket.connect(&address.into()) {
-                Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => {
-                    return Err(error);
-                }
-                _ => {}
-            }
-            let stream = TcpStream::from_nonblocking(socket)?;
-            stream.as_socket().write_with(connected).await?;
-            Ok(stream)
-        })
-        .await
+        ConnectOptions::new().connect(address).await
     }
 
     /// Whether small writes are sent at once instead of collected (Nagle's algorithm off).
@@ -268,13 +257,13 @@ impl TcpStream {
         SockRef::from(self.as_socket()).set_linger(on.then_some(Duration::ZERO))
     }
 
-    fn from_nonblocking(socket: Socket) -> io::Result<Self> {
+    pub(crate) fn from_nonblocking(socket: Socket) -> io::Result<Self> {
         Connection::trusted(socket.into(), Kind::Stream)
     }
 }
 
 /// One accept, its socket non-blocking and close-on-exec from birth where the system can do that in one call.
-fn accept(listener: &Socket) -> io::Result<(Socket, SockAddr)> {
+pub(crate) fn accept(listener: &Socket) -> io::Result<(Socket, SockAddr)> {
     #[cfg(any(
         target_os = "linux",
         target_os = "android",
@@ -304,28 +293,14 @@ fn accept(listener: &Socket) -> io::Result<(Socket, SockAddr)> {
 }
 
 /// A TCP socket of the address's family, non-blocking and close-on-exec.
-fn new_socket(address: SocketAddr) -> io::Result<Socket> {
+pub(crate) fn new_socket(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     Ok(socket)
 }
 
-/// Whether an attempt to connect has come to its end: asked again each time the kernel reports something.
-fn connected(stream: &std::net::TcpStream) -> io::Result<()> {
-    if let Some(error) = stream.take_error()? {
-        return Err(error);
-    }
-    match stream.peer_addr() {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotConnected => {
-            Err(io::ErrorKind::WouldBlock.into())
-        }
-        Err(error) => Err(error),
-    }
-}
-
 /// Tries one address after the other; if none works, tells what each said.
-async fn first_that_works<T, F>(
+pub(crate) async fn first_that_works<T, F>(
     addresses: Vec<SocketAddr>,
     what: &str,
     attempt: impl Fn(SocketAddr) -> F,
