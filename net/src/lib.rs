@@ -15,6 +15,21 @@
 //! | to read lines, or other small pieces        | [`Buffered`], [`lines`], [`split`]           |
 //! | to test a handler without a network         | [`MemoryListener`]                           |
 //!
+//! What runs on it, and with which feature of this crate (each is off by default; the examples stand in the package `tests`):
+//!
+//! | crate                                        | feature    | how                                                     | example |
+//! |----------------------------------------------|------------|---------------------------------------------------------|---------|
+//! | hyper 1.12, hyper-util 0.1.21                | `hyper`    | a stream as it is, `HyperExecutor`, `HyperTimer`        | `hyper`, `hyper_client` |
+//! | axum 0.8 without its default features        | `hyper`    | its `Router` is a service: through hyper                | `axum`  |
+//! | futures-rustls 0.26                          | none       | futures-io's traits; hyper on top of it: `HyperIo`      | `tls_echo` |
+//! | async-tungstenite 0.35                       | none       | futures-io's traits: `accept_async`                     | `websocket` |
+//! | h2, tokio-util's codecs, tokio-rustls: what wants tokio's traits | `tokio-io` | the streams have them; tokio 1 without any feature | |
+//! | reqwest: what wants tokio's runtime          | none       | async-compat 0.2, which keeps one on a thread of its own | `compat` |
+//! | async-channel, async-lock, futures           | none       | unchanged                                               |         |
+//!
+//! Of hyper-util take `server-auto` and `service`; its features `tokio`, `client-legacy` and `server-graceful` bring tokio's runtime (a
+//! connection's own `graceful_shutdown` does what the last is for; see the example).
+//!
 //! Everything here stays on the thread it was made on, like the tasks that use it.
 //!
 //! ```
@@ -46,16 +61,22 @@ mod connect;
 mod connection;
 mod copy;
 mod datagram;
+#[cfg(feature = "hyper")]
+mod hyper;
 mod memory;
 mod resolve;
 mod serve;
 mod stock;
 mod tcp;
+#[cfg(feature = "tokio-io")]
+mod tokio_io;
 mod udp;
 mod unix;
 mod unix_datagram;
 mod unix_name;
 
+#[cfg(feature = "hyper")]
+pub use self::hyper::{HyperExecutor, HyperIo, HyperTimer};
 pub use buffered::{Buffered, LineError, Lines, Split, lines, split};
 pub use connect::{ConnectErrors, ConnectOptions};
 pub use connection::{Connection, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
