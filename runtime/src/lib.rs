@@ -99,7 +99,7 @@ pub use outer::accept::Accept;
 pub use outer::cancel_token::{CancelToken, Cancelled};
 pub use outer::instruments;
 pub use outer::interval::{Interval, MissedTicks, interval};
-pub use outer::lent::LENT_BUFFER;
+pub use outer::lent::{LENT_BUFFER, with_lent_buffer};
 pub use outer::nursery::{Child, Errors, NotStarted, Nursery, Started, nursery};
 pub use outer::pipe::{PipeReader, PipeWriter};
 pub use outer::pool::{

@@ -59,6 +59,26 @@ impl<T: AsFd> AsyncSocket<T> {
     }
 }
 
+/// Lends the first `max` bytes (at most [`LENT_BUFFER`]) of the thread's buffer to `use_buffer`. For streams that read into a
+/// slice and stand below a trait whose buffers may be uninitialized: what has come is copied, and nothing is zeroed.
+///
+/// What is in it is what somebody has left there. In `use_buffer` this function and [`AsyncSocket::recv_lent`] may be used
+/// again: they lend another one.
+///
+/// ```
+/// use std::io::Read;
+/// let mut reader: &[u8] = b"hello";
+/// let text = runtime::with_lent_buffer(4, |buffer| {
+///     let count = reader.read(buffer)?;
+///     Ok::<_, std::io::Error>(buffer[..count].to_vec())
+/// })?;
+/// assert_eq!(text, b"hell");
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn with_lent_buffer<R>(max: usize, use_buffer: impl FnOnce(&mut [u8]) -> R) -> R {
+    use_buffer(LentBuffer::borrow().first(max))
+}
+
 /// The thread's buffer, out of its place while it is lent. Whoever borrows inside of a borrow gets a new one.
 struct LentBuffer {
     /// Empty only while it is dropped.
