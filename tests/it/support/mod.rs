@@ -18,7 +18,6 @@
 pub(crate) mod counters;
 pub(crate) mod folder;
 pub(crate) mod process;
-pub(crate) mod programs;
 pub(crate) mod sockets;
 
 use std::any::type_name;

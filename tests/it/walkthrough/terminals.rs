@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use super::root;
 use super::text::{Block, Chapter};
-use crate::support::programs::program;
+use crate::support::program;
 
 /// How long a line may be waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -140,7 +140,7 @@ impl Story {
         let after = |option| words.iter().position(|word| *word == option).map(|at| words[at + 1]);
         let package = after("-p").unwrap_or_else(|| panic!("{place}: which package?"));
         let bin = after("--bin").unwrap_or(package);
-        let mut command = Command::new(program(package, "bin", bin));
+        let mut command = Command::new(program(package, "bins", bin));
         command
             .args(arguments.split_whitespace().map(|word| word.replace("127.0.0.1", self.host())));
         if !arguments.contains("127.0.0.1") {
