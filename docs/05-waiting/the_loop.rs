@@ -21,6 +21,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
 use polling::{Events, Poller};
 
@@ -33,17 +34,17 @@ pub(crate) use leaf::Watched;
 pub(crate) struct Loop {
     poller: Arc<Poller>,
     /// All that have not ended, by number; but for the one that is being polled.
-    tasks: RefCell<BTreeMap<u64, Task>>,
+    pub(crate) tasks: RefCell<BTreeMap<u64, Task>>,
     spawned: Cell<u64>,
-    run_queue: RunQueue,
+    pub(crate) run_queue: RunQueue,
     recv_wait: WaitTable,
     send_wait: WaitTable,
     trace: bool,
 }
 
-type Task = Pin<Box<dyn Future<Output = io::Result<()>>>>;
+pub(crate) type Task = Pin<Box<dyn Future<Output = io::Result<()>>>>;
 /// The numbers of tasks that are ready, in order.
-type RunQueue = Arc<Mutex<VecDeque<u64>>>;
+pub(crate) type RunQueue = Arc<Mutex<VecDeque<u64>>>;
 /// Who waits, by the number of the socket's descriptor.
 type WaitTable = RefCell<BTreeMap<usize, Waker>>;
 
@@ -70,7 +71,7 @@ impl Loop {
             if self.tasks.borrow().is_empty() {
                 return Ok(());
             }
-            self.wait(&mut events)?;
+            self.wait(&mut events, None)?;
         }
     }
 
@@ -80,11 +81,11 @@ impl Loop {
         }
     }
 
-    fn next_ready(&self) -> Option<u64> {
+    pub(crate) fn next_ready(&self) -> Option<u64> {
         locked(&self.run_queue).pop_front()
     }
 
-    fn poll(&self, number: u64) {
+    pub(crate) fn poll(&self, number: u64) {
         // Taken out of the table, because it may spawn another one while it is polled.
         let Some(mut task) = self.tasks.borrow_mut().remove(&number) else {
             return; // it has ended, and somebody woke it all the same
@@ -98,10 +99,10 @@ impl Loop {
         }
     }
 
-    fn wait(&self, events: &mut Events) -> io::Result<()> {
+    pub(crate) fn wait(&self, events: &mut Events, most: Option<Duration>) -> io::Result<()> {
         self.tell(format_args!("wait: {self:?}"));
         events.clear();
-        self.poller.wait(events, None)?;
+        self.poller.wait(events, most)?;
         for event in events.iter() {
             self.tell(format_args!("socket {} is ready", event.key));
             // A report takes the socket off duty in both directions, so whoever waits in either has to ask anew.
@@ -126,6 +127,6 @@ impl Wake for Knock {
     }
 }
 
-fn locked(run_queue: &RunQueue) -> MutexGuard<'_, VecDeque<u64>> {
+pub(crate) fn locked(run_queue: &RunQueue) -> MutexGuard<'_, VecDeque<u64>> {
     run_queue.lock().unwrap_or_else(PoisonError::into_inner)
 }

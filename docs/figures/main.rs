@@ -14,7 +14,10 @@
 //!
 //! Comes from: whoever doubts a number. Goes to: NAME.md in this folder.
 
+mod ch05_waiting;
+mod ch06_one_fib;
 mod ch10_reactor;
+mod programs;
 
 use std::error::Error;
 use std::fs;
@@ -28,7 +31,11 @@ type Measured = Result<String, Box<dyn Error>>;
 type Table = (&'static str, &'static str, fn() -> Measured);
 
 /// All tables, in the order of the chapters.
-const TABLES: &[Table] = &[("bill", "system calls per echo, by strace", ch10_reactor::bill)];
+const TABLES: &[Table] = &[
+    ("crowd", "a thousand silent clients, with threads and with one loop", ch05_waiting::crowd),
+    ("one-fib", "perf1, and perf2 beside one long fib, with one loop", ch06_one_fib::one_fib),
+    ("bill", "system calls per echo, by strace", ch10_reactor::bill),
+];
 
 fn main() -> ExitCode {
     let names: Vec<String> = std::env::args().skip(1).collect();
