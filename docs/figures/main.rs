@@ -17,6 +17,7 @@
 mod ch05_waiting;
 mod ch06_one_fib;
 mod ch10_reactor;
+#[allow(dead_code)] // what chapters 2 and 3 need
 mod programs;
 
 use std::error::Error;
