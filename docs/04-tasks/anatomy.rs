@@ -22,7 +22,6 @@ fn main() {
     println!("two of them, one by one       {:5} bytes", size_of_val(&two_countdowns()));
     println!("a buffer, used before a pause {:5} bytes", size_of_val(&used_before()));
     println!("a buffer, used after it       {:5} bytes", size_of_val(&used_after()));
-    drop(by_hand);
 
     let mut tasks: VecDeque<Pin<Box<dyn Future<Output = ()>>>> = VecDeque::new();
     tasks.push_back(Box::pin(points_into_itself()));

@@ -22,7 +22,7 @@ pub(crate) fn crowd() -> Result<String, Box<dyn Error>> {
         "| {} clients, answered once and silent | a thread each | one loop |\n|---|---|---|\n",
         grouped(CLIENTS as f64)
     );
-    let rows: [(&str, &str, fn(&Crowd) -> f64); 4] = [
+    let rows: [Row; 4] = [
         ("threads", "", |crowd| crowd.threads),
         ("memory of the program, for each client", " KiB", |crowd| crowd.memory),
         ("memory of its page tables, for each", " KiB", |crowd| crowd.page_tables),
@@ -40,6 +40,9 @@ pub(crate) fn crowd() -> Result<String, Box<dyn Error>> {
     writeln!(table, "\nMedians of {ROUNDS} runs. A thread has a stack in the kernel besides.")?;
     Ok(table)
 }
+
+/// What is measured, its unit, and where it stands.
+type Row = (&'static str, &'static str, fn(&Crowd) -> f64);
 
 struct Crowd {
     threads: f64,

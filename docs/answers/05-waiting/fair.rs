@@ -1,17 +1,15 @@
-//! How does the loop look at its sockets although a task is always ready?
+//! Does the server answer although a task is always ready?
 //!
-//! It polls as many tasks as were ready when it began, and then looks; if there are ready ones again, without waiting. The server, and
-//! the task that is always ready, are those of chapter 5.
+//! It does if the loop looks at its sockets in each turn (fairly.rs). The server, and the task that is always ready, are those of
+//! chapter 5.
 //!
-//! Comes from: the answers to chapter 5. Goes to: the_loop.rs.
+//! Comes from: the answers to chapter 5. Goes to: fairly.rs, the_loop.rs.
 
 use std::io;
 use std::net::TcpListener;
 use std::rc::Rc;
-use std::time::Duration;
 
-use polling::Events;
-
+mod fairly;
 #[path = "../../fib.rs"]
 mod fib;
 #[path = "../../04-tasks/pause.rs"]
@@ -21,10 +19,11 @@ mod server;
 #[allow(dead_code)] // its own way to run
 #[path = "../../05-waiting/the_loop.rs"]
 mod the_loop;
+use fairly::run_fairly;
 use fib::fib;
 use pause::pause;
 use server::fib_server;
-use the_loop::{Loop, locked};
+use the_loop::Loop;
 
 fn main() -> io::Result<()> {
     let address = std::env::args().nth(1);
@@ -34,24 +33,7 @@ fn main() -> io::Result<()> {
     println!("Listening on {address}");
     the_loop.spawn(fib_server(Rc::clone(&the_loop), listener));
     the_loop.spawn(never_waits());
-    run(&the_loop)
-}
-
-fn run(the_loop: &Loop) -> io::Result<()> {
-    let ready = || locked(&the_loop.run_queue).len();
-    let mut events = Events::new();
-    loop {
-        for _ in 0..ready() {
-            if let Some(number) = the_loop.next_ready() {
-                the_loop.poll(number);
-            }
-        }
-        if the_loop.tasks.borrow().is_empty() {
-            return Ok(());
-        }
-        let most = if ready() > 0 { Some(Duration::ZERO) } else { None };
-        the_loop.wait(&mut events, most)?;
-    }
+    run_fairly(&the_loop)
 }
 
 async fn never_waits() -> io::Result<()> {
