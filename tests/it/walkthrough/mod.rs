@@ -155,7 +155,8 @@ fn programs_of_the_loop_compile_with_polling_alone() {
     }
     fs::write(here.join("Cargo.toml"), manifest).unwrap();
     let mut cargo = Command::new(env!("CARGO"));
-    let output = cargo.args(["check", "--quiet", "--offline"]).current_dir(&here).output().unwrap();
+    cargo.args(["check", "--quiet", "--offline", "--target-dir", "target"]).current_dir(&here);
+    let output = cargo.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
