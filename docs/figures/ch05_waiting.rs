@@ -9,7 +9,6 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
-use std::time::{Duration, Instant};
 
 use crate::programs::{Server, grouped, median};
 
@@ -22,13 +21,10 @@ pub(crate) fn crowd() -> Result<String, Box<dyn Error>> {
         "| {} clients, answered once and silent | a thread each | one loop |\n|---|---|---|\n",
         grouped(CLIENTS as f64)
     );
-    let rows: [Row; 4] = [
+    let rows: [Row; 3] = [
         ("threads", "", |crowd| crowd.threads),
         ("memory of the program, for each client", " KiB", |crowd| crowd.memory),
         ("memory of its page tables, for each", " KiB", |crowd| crowd.page_tables),
-        ("all have connected and are answered after", " ms", |crowd| {
-            crowd.answered.as_secs_f64() * 1000.0
-        }),
     ];
     for (what, unit, value) in rows {
         let [threads, waiting] = [&threads, &waiting].map(|rounds| {
@@ -49,7 +45,6 @@ struct Crowd {
     /// In KiB, for each client.
     memory: f64,
     page_tables: f64,
-    answered: Duration,
 }
 
 fn rounds(name: &str) -> Result<Vec<Crowd>, Box<dyn Error>> {
@@ -60,21 +55,18 @@ fn measure(name: &str) -> Result<Crowd, Box<dyn Error>> {
     let server = Server::rust(name, &[])?;
     server.client()?.ask(1)?; // what is made once is not made for each
     let before = Status::of(&server)?;
-    let start = Instant::now();
     let mut clients = Vec::new();
     for _ in 0..CLIENTS {
         let mut client = server.client()?;
         client.ask(1)?;
         clients.push(client);
     }
-    let answered = start.elapsed();
     let now = Status::of(&server)?;
     let each = |before, now| (now - before) / CLIENTS as f64;
     Ok(Crowd {
         threads: now.threads,
         memory: each(before.memory, now.memory),
         page_tables: each(before.page_tables, now.page_tables),
-        answered,
     })
 }
 
