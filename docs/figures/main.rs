@@ -14,12 +14,16 @@
 //!
 //! Comes from: whoever doubts a number. Goes to: NAME.md in this folder.
 
+mod ch05_waiting;
+mod ch06_one_fib;
 mod ch10_reactor;
 #[path = "03_processes.rs"]
 mod processes;
 mod programs;
 #[path = "02_threads.rs"]
 mod threads;
+#[allow(dead_code)] // what chapters 2 and 3 need
+mod programs;
 
 use std::error::Error;
 use std::fs;
@@ -41,6 +45,8 @@ const TABLES: &[Table] = &[
     ("thread-cost", "what a waiting thread costs", threads::thread_cost),
     ("processes", "perf2 beside one long fib, with processes", processes::processes),
     ("process-cost", "what a worker process costs", processes::process_cost),
+    ("crowd", "a thousand silent clients, with threads and with one loop", ch05_waiting::crowd),
+    ("one-fib", "perf1, and perf2 beside one long fib, with one loop", ch06_one_fib::one_fib),
 ];
 
 fn main() -> ExitCode {

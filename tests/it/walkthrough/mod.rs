@@ -50,11 +50,17 @@ chapters! {
     what_chapter_01_shows_is_what_happens "01-one-client";
     what_chapter_02_shows_is_what_happens "02-threads";
     what_chapter_03_shows_is_what_happens "03-processes";
+    what_chapter_04_shows_is_what_happens "04-tasks";
+    what_chapter_05_shows_is_what_happens "05-waiting";
+    what_chapter_06_shows_is_what_happens "06-one-fib";
     what_chapter_09_shows_is_what_happens "09-wakers";
 }
 
 /// Chapters whose programs need nothing but the standard library.
 const STANDARD_LIBRARY_ALONE: &[&str] = &["01-one-client", "02-threads", "03-processes"];
+const STANDARD_LIBRARY_ALONE: &[&str] = &["01-one-client", "04-tasks"];
+/// Chapters whose programs need polling besides, and nothing else.
+const POLLING_ALONE: &[&str] = &["05-waiting", "06-one-fib"];
 
 #[test]
 fn every_chapter_is_replayed() {
@@ -134,6 +140,28 @@ fn early_programs_compile_standing_alone() {
             assert!(output.status.success(), "{}\n{said}", program.display());
         }
     }
+}
+
+/// In a package of their own, because polling has to be built for it.
+#[test]
+fn programs_of_the_loop_compile_with_polling_alone() {
+    let here = Path::new(env!("CARGO_TARGET_TMPDIR")).join("with-polling-alone");
+    fs::create_dir_all(&here).unwrap();
+    // The version that is there already, so that nothing has to be fetched.
+    fs::copy(root().join("Cargo.lock"), here.join("Cargo.lock")).unwrap();
+    let mut manifest = "[package]\nname = \"alone\"\nedition = \"2024\"\n\n[dependencies]\npolling = \"3\"\n\n[workspace]\n".to_owned();
+    for folder in POLLING_ALONE {
+        for program in text::programs(folder) {
+            let name = program.with_extension("");
+            let name = format!("{folder}-{}", name.file_name().unwrap().display());
+            manifest += &format!("\n[[bin]]\nname = {name:?}\npath = {program:?}\n");
+        }
+    }
+    fs::write(here.join("Cargo.toml"), manifest).unwrap();
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["check", "--quiet", "--offline", "--target-dir", "target"]).current_dir(&here);
+    let output = cargo.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// The project's folder.
