@@ -8,20 +8,20 @@
 use std::io;
 use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use polling::{Event, PollMode, Poller};
 
 /// A socket that the poller knows, until it is dropped.
 pub(crate) struct Watched<S: AsFd> {
     source: S,
-    poller: Rc<Poller>,
+    poller: Arc<Poller>,
 }
 
 impl<S: AsFd + AsRawFd> Watched<S> {
     /// Puts the socket on the list. What is asked for, and the key under which it is reported, stand in `interest`.
     pub(crate) fn new(
-        poller: &Rc<Poller>,
+        poller: &Arc<Poller>,
         source: S,
         interest: Event,
         mode: PollMode,
@@ -29,7 +29,7 @@ impl<S: AsFd + AsRawFd> Watched<S> {
         // SAFETY: a source must be taken off the list before it is dropped. It is owned by the value made here, whose drop
         // does that, and which gives it away to nobody.
         unsafe { poller.add_with_mode(&source, interest, mode) }?;
-        Ok(Watched { source, poller: Rc::clone(poller) })
+        Ok(Watched { source, poller: Arc::clone(poller) })
     }
 
     /// Asks for something else; in `PollMode::Oneshot` for the next report.

@@ -7,7 +7,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::rc::Rc;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ fn main() -> io::Result<()> {
 
 /// Waits, reads, answers; in oneshot mode asks again for the next report.
 fn with_polling(server: TcpStream, mode: PollMode) -> io::Result<()> {
-    let poller = Rc::new(Poller::new()?);
+    let poller = Arc::new(Poller::new()?);
     server.set_nonblocking(true)?;
     let server = Watched::new(&poller, server, Event::readable(1), mode)?;
     let mut events = Events::new();

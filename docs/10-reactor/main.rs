@@ -7,7 +7,7 @@
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use polling::{Event, Events, PollMode, Poller};
@@ -19,7 +19,7 @@ use watched::Watched;
 fn main() -> io::Result<()> {
     for mode in [PollMode::Level, PollMode::Oneshot, PollMode::Edge] {
         println!("{mode:?}");
-        let poller = Rc::new(Poller::new()?);
+        let poller = Arc::new(Poller::new()?);
         let (ours, mut theirs) = UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let ours = Watched::new(&poller, ours, Event::readable(7), mode)?;
