@@ -5,6 +5,7 @@
 //! Comes from: nc. Goes to: server.rs.
 
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use polling::Poller;
@@ -22,5 +23,5 @@ use the_loop::Loop;
 
 fn main() -> io::Result<()> {
     let poller = Arc::new(Poller::new()?);
-    serve(&Loop::new(poller, Box::new(|| {})))
+    serve(Rc::new(Loop::new(poller, Box::new(|| {}))))
 }

@@ -5,6 +5,7 @@
 //! Comes from: nc, perf1, perf2. Goes to: server.rs.
 
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use polling::Poller;
@@ -27,5 +28,5 @@ fn main() -> io::Result<()> {
         // It fails if the kernel has no memory left; then the task waits until something else ends the sleep.
         let _ = bell.notify();
     };
-    serve(&Loop::new(poller, Box::new(ring)))
+    serve(Rc::new(Loop::new(poller, Box::new(ring))))
 }

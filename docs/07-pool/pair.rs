@@ -5,8 +5,9 @@
 //!
 //! Comes from: nc. Goes to: server.rs.
 
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use polling::Poller;
@@ -20,7 +21,8 @@ mod the_loop;
 mod watched;
 
 use server::serve;
-use the_loop::{Loop, Socket, Way};
+use the_loop::Loop;
+use watched::Watched;
 
 fn main() -> io::Result<()> {
     let (notify, event) = UnixStream::pair()?;
@@ -30,14 +32,19 @@ fn main() -> io::Result<()> {
         // If there is no room, there are bytes enough.
         let _ = (&notify).write(b"!");
     };
-    let the_loop = Loop::new(Arc::new(Poller::new()?), Box::new(bell));
+    let the_loop = Rc::new(Loop::new(Arc::new(Poller::new()?), Box::new(bell)));
     let event = the_loop.watch(event)?;
-    the_loop.spawn(monitor(event));
-    serve(&the_loop)
+    the_loop.spawn(monitor(Rc::clone(&the_loop), event));
+    serve(the_loop)
 }
 
-/// Reads the bytes, and so makes room for the next ones. That it was woken is all that it is for.
-async fn monitor(event: Socket<UnixStream>) {
-    let mut bytes = [0; 100];
-    while event.wait(Way::Recv, |mut event| event.read(&mut bytes)).await.is_ok() {}
+/// Reads the bytes, and so makes room for the next ones. That the loop wakes for them is all that they are for.
+async fn monitor(the_loop: Rc<Loop>, event: Watched<UnixStream>) -> io::Result<()> {
+    loop {
+        the_loop.readable(&event).await?;
+        match (&*event).read(&mut [0; 100]) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            count => _ = count?,
+        }
+    }
 }

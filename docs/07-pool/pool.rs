@@ -31,7 +31,7 @@ impl Pool {
             let queue = Arc::clone(&queue);
             thread::Builder::new().spawn(move || {
                 loop {
-                    let job = lock(&queue).recv(); // one thread waits in here, the others for the lock
+                    let job = locked(&queue).recv(); // one thread waits in here, the others for the lock
                     match job {
                         Ok(job) => job(),
                         Err(_) => break, // the pool is gone
@@ -51,7 +51,7 @@ impl Pool {
         let job = move || {
             let result = catch_unwind(AssertUnwindSafe(work));
             let result = result.map_err(|_| io::Error::other("the job panicked"));
-            let mut place = lock(&theirs);
+            let mut place = locked(&theirs);
             place.result = Some(result);
             let waker = place.waker.take();
             drop(place);
@@ -73,7 +73,7 @@ pub(crate) struct Answer<T>(Arc<Mutex<Place<T>>>);
 impl<T> Future for Answer<T> {
     type Output = io::Result<T>;
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut place = lock(&self.0);
+        let mut place = locked(&self.0);
         if let Some(result) = place.result.take() {
             return Poll::Ready(result);
         }
@@ -83,6 +83,6 @@ impl<T> Future for Answer<T> {
 }
 
 /// A panic while a lock is held spoils nothing that lies behind one here.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,6 +1,6 @@
 //! What does the server of this chapter do?
 //!
-//! That of chapter 6, with one line changed: a pool computes, and the task waits for it.
+//! That of chapter 5, with one line changed: a pool computes, and the task waits for it.
 //!
 //! Comes from: the programs of this folder. Goes to: the_loop.rs, pool.rs.
 
@@ -10,53 +10,59 @@ use std::rc::Rc;
 
 use crate::fib::fib;
 use crate::pool::Pool;
-use crate::the_loop::{Loop, Socket, Way};
+use crate::the_loop::Loop;
+use crate::watched::Watched;
 
-/// Serves until something goes wrong that concerns all clients.
-pub(crate) fn serve(the_loop: &Rc<Loop>) -> io::Result<()> {
-    let address = std::env::args().nth(1).unwrap_or("127.0.0.1:25000".to_owned());
-    let server = fib_server(address, Rc::clone(the_loop));
-    the_loop.spawn(async {
-        if let Err(error) = server.await {
-            println!("{error}");
-        }
-    });
+pub(crate) fn serve(the_loop: Rc<Loop>) -> io::Result<()> {
+    let address = std::env::args().nth(1);
+    let address = address.as_deref().unwrap_or("127.0.0.1:25000");
+    let listener = TcpListener::bind(address)?;
+    println!("Listening on {address}");
+    the_loop.spawn(fib_server(Rc::clone(&the_loop), listener));
     the_loop.run()
 }
 
-async fn fib_server(address: String, the_loop: Rc<Loop>) -> io::Result<()> {
+async fn fib_server(the_loop: Rc<Loop>, listener: TcpListener) -> io::Result<()> {
     let pool = Rc::new(Pool::new(4)?);
-    let listener = TcpListener::bind(&address)?;
     listener.set_nonblocking(true)?;
     let listener = the_loop.watch(listener)?;
-    println!("Listening on {address}");
     loop {
-        let (client, peer) = listener.wait(Way::Recv, TcpListener::accept).await?;
+        the_loop.readable(&listener).await?;
+        let (client, peer) = match listener.accept() {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
+            accepted => accepted?,
+        };
         println!("Connection {peer}");
         client.set_nonblocking(true)?;
         let client = the_loop.watch(client)?;
-        let pool = Rc::clone(&pool);
-        the_loop.spawn(async move {
-            if let Err(error) = fib_handler(client, &pool).await {
-                println!("Lost: {error}");
-            }
-        });
+        the_loop.spawn(fib_handler(Rc::clone(&the_loop), client, Rc::clone(&pool)));
     }
 }
 
-async fn fib_handler(client: Socket<TcpStream>, pool: &Pool) -> io::Result<()> {
+async fn fib_handler(
+    the_loop: Rc<Loop>,
+    client: Watched<TcpStream>,
+    pool: Rc<Pool>,
+) -> io::Result<()> {
     let mut request = [0; 100];
     loop {
-        let count = client.wait(Way::Recv, |mut stream| stream.read(&mut request)).await?;
+        the_loop.readable(&client).await?;
+        let count = match (&*client).read(&mut request) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
+            count => count?,
+        };
         if count == 0 {
             break;
         }
         let n = number(&request[..count])?;
-        let answer = pool.submit(move || fib(n)).await?;
-        let answer = format!("{answer}\n").into_bytes();
-        let mut sent = 0;
-        while sent < answer.len() {
-            sent += client.wait(Way::Send, |mut stream| stream.write(&answer[sent..])).await?;
+        let answer = format!("{}\n", pool.submit(move || fib(n)).await?);
+        let mut rest = answer.as_bytes();
+        while !rest.is_empty() {
+            the_loop.writable(&client).await?;
+            match (&*client).write(rest) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
+                written => rest = &rest[written?..],
+            }
         }
     }
     println!("Closed");

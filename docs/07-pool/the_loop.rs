@@ -1,166 +1,177 @@
 //! How does a sleeping loop learn that another thread has something for it?
 //!
-//! By what is given to it as its bell: something that every waker used on another thread does after it has put its task into
-//! the queue. What that should be is the question of this chapter, so each of its programs brings its own. The rest is the loop
-//! of chapter 5.
+//! By its bell: something that every waker which is used on another thread does after it has put its task's number into the run
+//! queue. What that should be is the question of this chapter, so each of its programs brings its own. The rest is the loop of
+//! chapter 5, without its trace.
 //!
-//! Comes from: the programs of this folder. Goes to: polling.
+//! Comes from: the programs of this folder. Goes to: polling, by way of watched.rs.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
-use std::future::{Future, poll_fn};
-use std::io::{self, ErrorKind};
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::pin::Pin;
-use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, ThreadId};
-use std::time::Duration;
 
 use polling::{Event, Events, PollMode, Poller};
 
-use crate::pool::lock;
+use crate::pool::locked;
 use crate::watched::Watched;
-
-pub(crate) struct Socket<S: AsFd + AsRawFd> {
-    source: Watched<S>,
-    key: usize,
-    the_loop: Rc<Loop>,
-}
-
-impl<S: AsFd + AsRawFd> Socket<S> {
-    /// Tries; puts the task aside as long as the kernel says that it would have to wait; and tries again.
-    pub(crate) async fn wait<T>(
-        &self,
-        way: Way,
-        mut operation: impl FnMut(&S) -> io::Result<T>,
-    ) -> io::Result<T> {
-        poll_fn(|cx| match operation(&self.source) {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                self.park(way, cx.waker())?;
-                Poll::Pending
-            }
-            result => Poll::Ready(result),
-        })
-        .await
-    }
-
-    fn park(&self, way: Way, waker: &Waker) -> io::Result<()> {
-        let Loop { recv_wait, send_wait, .. } = &*self.the_loop;
-        let waiters = if way == Way::Recv { recv_wait } else { send_wait };
-        waiters.borrow_mut().insert(self.key, waker.clone());
-        let (recv, send) = (recv_wait.borrow(), send_wait.borrow());
-        let interest =
-            Event::new(self.key, recv.contains_key(&self.key), send.contains_key(&self.key));
-        self.source.ask(interest, PollMode::Oneshot)
-    }
-}
-
-#[derive(Clone, Copy, PartialEq)]
-pub(crate) enum Way {
-    Recv,
-    Send,
-}
-
-impl<S: AsFd + AsRawFd> Drop for Socket<S> {
-    fn drop(&mut self) {
-        self.the_loop.recv_wait.borrow_mut().remove(&self.key);
-        self.the_loop.send_wait.borrow_mut().remove(&self.key);
-    }
-}
-
-type Task = Pin<Box<dyn Future<Output = ()>>>;
 
 pub(crate) struct Loop {
     poller: Arc<Poller>,
-    /// Those that can go on, by number; and all that there are.
-    ready: Arc<Ready>,
-    tasks: RefCell<HashMap<usize, (Task, Waker)>>,
-    /// Who waits for which socket.
-    recv_wait: RefCell<HashMap<usize, Waker>>,
-    send_wait: RefCell<HashMap<usize, Waker>>,
-    /// Numbers of tasks and sockets are never given twice.
-    numbers: Cell<usize>,
+    /// All tasks that have not ended, by number; but for the one that is being polled.
+    tasks: RefCell<BTreeMap<u64, Task>>,
+    spawned: Cell<u64>,
+    inbox: Arc<Inbox>,
+    recv_wait: WaitTable,
+    send_wait: WaitTable,
+}
+
+struct Task {
+    future: Pin<Box<dyn Future<Output = io::Result<()>>>>,
+    waker: Waker,
+}
+
+/// Who waits, by the number of the socket's descriptor.
+type WaitTable = RefCell<BTreeMap<usize, Waker>>;
+
+/// What is shared with other threads, and all that is.
+struct Inbox {
+    /// The numbers of tasks that are ready, in order.
+    run_queue: Mutex<VecDeque<u64>>,
+    /// The loop's own thread.
+    home: ThreadId,
+    bell: Bell,
+}
+
+/// What another thread does after it has put something into the run queue.
+pub(crate) type Bell = Box<dyn Fn() + Send + Sync>;
+
+/// What a waker does: it puts its task's number at the end of the run queue, and rings if the loop may be asleep.
+struct Knock {
+    number: u64,
+    inbox: Arc<Inbox>,
+}
+
+impl Wake for Knock {
+    fn wake(self: Arc<Self>) {
+        locked(&self.inbox.run_queue).push_back(self.number);
+        if thread::current().id() != self.inbox.home {
+            (self.inbox.bell)();
+        }
+    }
 }
 
 impl Loop {
-    pub(crate) fn new(poller: Arc<Poller>, bell: Bell) -> Rc<Self> {
-        let (tasks, home) = (Mutex::default(), thread::current().id());
-        Rc::new(Loop {
+    /// A loop of the thread that calls this.
+    pub(crate) fn new(poller: Arc<Poller>, bell: Bell) -> Self {
+        let home = thread::current().id();
+        Loop {
             poller,
-            ready: Arc::new(Ready { tasks, home, bell }),
             tasks: RefCell::default(),
-            recv_wait: RefCell::default(),
-            send_wait: RefCell::default(),
-            numbers: Cell::new(0),
-        })
+            spawned: Cell::new(0),
+            inbox: Arc::new(Inbox { run_queue: Mutex::default(), home, bell }),
+            recv_wait: WaitTable::default(),
+            send_wait: WaitTable::default(),
+        }
     }
 
+    pub(crate) fn spawn(&self, future: impl Future<Output = io::Result<()>> + 'static) {
+        let number = self.spawned.get() + 1;
+        self.spawned.set(number);
+        let waker = Waker::from(Arc::new(Knock { number, inbox: Arc::clone(&self.inbox) }));
+        waker.wake_by_ref(); // a new task is ready
+        self.tasks.borrow_mut().insert(number, Task { future: Box::pin(future), waker });
+    }
+
+    /// Until all tasks have ended.
     pub(crate) fn run(&self) -> io::Result<()> {
         let mut events = Events::new();
-        while !self.tasks.borrow().is_empty() {
-            for number in std::mem::take(&mut *lock(&self.ready.tasks)) {
-                self.step(number);
+        loop {
+            while let Some(number) = self.next_ready() {
+                self.poll(number);
             }
-            let idle = lock(&self.ready.tasks).is_empty();
-            events.clear();
-            self.poller.wait(&mut events, if idle { None } else { Some(Duration::ZERO) })?;
-            for event in events.iter() {
-                let recv = event.readable.then(|| self.recv_wait.borrow_mut().remove(&event.key));
-                let send = event.writable.then(|| self.send_wait.borrow_mut().remove(&event.key));
-                [recv, send].into_iter().flatten().flatten().for_each(Waker::wake);
+            if self.tasks.borrow().is_empty() {
+                return Ok(());
+            }
+            self.wait(&mut events)?;
+        }
+    }
+
+    fn next_ready(&self) -> Option<u64> {
+        locked(&self.inbox.run_queue).pop_front()
+    }
+
+    fn poll(&self, number: u64) {
+        // Taken out of the table, because it may spawn another one while it is polled.
+        let Some(mut task) = self.tasks.borrow_mut().remove(&number) else {
+            return; // it has ended, and somebody woke it all the same
+        };
+        match task.future.as_mut().poll(&mut Context::from_waker(&task.waker)) {
+            Poll::Pending => _ = self.tasks.borrow_mut().insert(number, task),
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(error)) => println!("Lost: {error}"),
+        }
+    }
+
+    fn wait(&self, events: &mut Events) -> io::Result<()> {
+        events.clear();
+        self.poller.wait(events, None)?;
+        for event in events.iter() {
+            // A report takes the socket off duty in both directions, so whoever waits in either has to ask anew.
+            for table in [&self.recv_wait, &self.send_wait] {
+                let waker = table.borrow_mut().remove(&event.key);
+                waker.into_iter().for_each(Waker::wake);
             }
         }
         Ok(())
     }
 
-    fn step(&self, number: usize) {
-        let task = self.tasks.borrow_mut().remove(&number);
-        let Some((mut task, waker)) = task else { return }; // woken after its end
-        if task.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
-            self.tasks.borrow_mut().insert(number, (task, waker));
+    /// Lets the poller know of a socket, which must not block. Nobody waits for it yet.
+    pub(crate) fn watch<S: AsFd + AsRawFd>(&self, socket: S) -> io::Result<Watched<S>> {
+        let nothing = Event::none(key(&socket));
+        Watched::new(&self.poller, socket, nothing, PollMode::Oneshot)
+    }
+
+    /// Until a read, or an accept, is worth a try.
+    pub(crate) fn readable<'a, S: AsFd + AsRawFd>(&'a self, socket: &'a Watched<S>) -> Wait<'a, S> {
+        Wait { on: self, table: &self.recv_wait, socket, has_parked: false }
+    }
+
+    /// Until a write is worth a try.
+    pub(crate) fn writable<'a, S: AsFd + AsRawFd>(&'a self, socket: &'a Watched<S>) -> Wait<'a, S> {
+        Wait { on: self, table: &self.send_wait, socket, has_parked: false }
+    }
+}
+
+/// Pending once, with the task's waker in a table; then ready.
+pub(crate) struct Wait<'a, S: AsFd> {
+    on: &'a Loop,
+    table: &'a WaitTable,
+    socket: &'a Watched<S>,
+    has_parked: bool,
+}
+
+impl<S: AsFd + AsRawFd> Future for Wait<'_, S> {
+    type Output = io::Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.has_parked {
+            return Poll::Ready(Ok(()));
         }
-    }
-
-    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
-        let number = self.number();
-        let waker = Waker::from(Arc::new(Ticket { number, ready: Arc::clone(&self.ready) }));
-        waker.wake_by_ref();
-        self.tasks.borrow_mut().insert(number, (Box::pin(task), waker));
-    }
-
-    pub(crate) fn watch<S: AsFd + AsRawFd>(self: &Rc<Self>, source: S) -> io::Result<Socket<S>> {
-        let key = self.number();
-        let source = Watched::new(&self.poller, source, Event::none(key), PollMode::Oneshot)?;
-        Ok(Socket { source, key, the_loop: Rc::clone(self) })
-    }
-
-    fn number(&self) -> usize {
-        self.numbers.replace(self.numbers.get() + 1)
+        self.has_parked = true;
+        let key = key(&**self.socket);
+        self.table.borrow_mut().insert(key, cx.waker().clone());
+        let [recv, send] =
+            [&self.on.recv_wait, &self.on.send_wait].map(|table| table.borrow().contains_key(&key));
+        self.socket.ask(Event::new(key, recv, send), PollMode::Oneshot)?;
+        Poll::Pending
     }
 }
 
-/// What a waker is: a task's number, and the queue to put it into. It may be used on any thread.
-struct Ticket {
-    number: usize,
-    ready: Arc<Ready>,
-}
-
-/// What is done on another thread when the queue has something new.
-pub(crate) type Bell = Box<dyn Fn() + Send + Sync>;
-
-struct Ready {
-    tasks: Mutex<VecDeque<usize>>,
-    home: ThreadId,
-    bell: Bell,
-}
-
-impl Wake for Ticket {
-    fn wake(self: Arc<Self>) {
-        lock(&self.ready.tasks).push_back(self.number);
-        if thread::current().id() != self.ready.home {
-            (self.ready.bell)();
-        }
-    }
+fn key(socket: &impl AsRawFd) -> usize {
+    socket.as_raw_fd() as usize
 }

@@ -25,32 +25,22 @@ use the_loop::{AsyncSocket, Loop};
 fn main() -> io::Result<()> {
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:25000".to_owned());
     let the_loop = Loop::new()?;
-    let server = fib_server(address, Rc::clone(&the_loop));
-    the_loop.spawn(async {
-        if let Err(error) = server.await {
-            println!("{error}");
-        }
-    });
+    the_loop.spawn(fib_server(Rc::clone(&the_loop), address));
     the_loop.run()
 }
 
-async fn fib_server(address: String, the_loop: Rc<Loop>) -> io::Result<()> {
+async fn fib_server(the_loop: Rc<Loop>, address: String) -> io::Result<()> {
     let pool = Rc::new(Pool::new(4)?);
     let listener = AsyncSocket::new(&the_loop, TcpListener::bind(&address)?)?;
     println!("Listening on {address}");
     loop {
         let (client, peer) = listener.accept().await?;
         println!("Connection {peer}");
-        let pool = Rc::clone(&pool);
-        the_loop.spawn(async move {
-            if let Err(error) = fib_handler(client, &pool).await {
-                println!("Lost: {error}");
-            }
-        });
+        the_loop.spawn(fib_handler(client, Rc::clone(&pool)));
     }
 }
 
-async fn fib_handler(client: AsyncSocket<TcpStream>, pool: &Pool) -> io::Result<()> {
+async fn fib_handler(client: AsyncSocket<TcpStream>, pool: Rc<Pool>) -> io::Result<()> {
     let mut requests = Requests::new(&client);
     while let Some(request) = requests.next().await? {
         let answer = match number(&request) {
