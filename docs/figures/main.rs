@@ -14,7 +14,11 @@
 //!
 //! Comes from: whoever doubts a number. Goes to: NAME.md in this folder.
 
+mod ch07_pool;
+mod ch08_await;
 mod ch10_reactor;
+#[allow(dead_code)] // what chapters 2 and 3 need
+mod programs;
 
 use std::error::Error;
 use std::fs;
@@ -28,7 +32,11 @@ type Measured = Result<String, Box<dyn Error>>;
 type Table = (&'static str, &'static str, fn() -> Measured);
 
 /// All tables, in the order of the chapters.
-const TABLES: &[Table] = &[("bill", "system calls per echo, by strace", ch10_reactor::bill)];
+const TABLES: &[Table] = &[
+    ("pool", "perf2 with one loop and a pool, alone and beside one long fib", ch07_pool::pool),
+    ("twin", "the talk's last server, that of chapter 8, and the engine's", ch08_await::twin),
+    ("bill", "system calls per echo, by strace", ch10_reactor::bill),
+];
 
 fn main() -> ExitCode {
     let names: Vec<String> = std::env::args().skip(1).collect();

@@ -47,11 +47,15 @@ macro_rules! chapters {
 
 chapters! {
     what_chapter_01_shows_is_what_happens "01-one-client";
+    what_chapter_07_shows_is_what_happens "07-pool";
+    what_chapter_08_shows_is_what_happens "08-await";
     what_chapter_09_shows_is_what_happens "09-wakers";
 }
 
 /// Chapters whose programs need nothing but the standard library.
 const STANDARD_LIBRARY_ALONE: &[&str] = &["01-one-client"];
+/// Chapters whose programs need polling besides, and nothing else.
+const POLLING_ALONE: &[&str] = &["07-pool", "08-await"];
 
 #[test]
 fn every_chapter_is_replayed() {
@@ -131,6 +135,27 @@ fn early_programs_compile_standing_alone() {
             assert!(output.status.success(), "{}\n{said}", program.display());
         }
     }
+}
+
+/// In a package of their own, because polling has to be built for it.
+#[test]
+fn programs_of_the_loop_compile_with_polling_alone() {
+    let here = Path::new(env!("CARGO_TARGET_TMPDIR")).join("with-polling-alone");
+    fs::create_dir_all(&here).unwrap();
+    // The version that is there already, so that nothing has to be fetched.
+    fs::copy(root().join("Cargo.lock"), here.join("Cargo.lock")).unwrap();
+    let mut manifest = "[package]\nname = \"alone\"\nedition = \"2024\"\n\n[dependencies]\npolling = \"3\"\n\n[workspace]\n".to_owned();
+    for folder in POLLING_ALONE {
+        for program in text::programs(folder) {
+            let name = program.with_extension("");
+            let name = format!("{folder}-{}", name.file_name().unwrap().display());
+            manifest += &format!("\n[[bin]]\nname = {name:?}\npath = {program:?}\n");
+        }
+    }
+    fs::write(here.join("Cargo.toml"), manifest).unwrap();
+    let mut cargo = Command::new(env!("CARGO"));
+    let output = cargo.args(["check", "--quiet", "--offline"]).current_dir(&here).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// The project's folder.
