@@ -22,6 +22,9 @@ mod processes;
 mod programs;
 #[path = "02_threads.rs"]
 mod threads;
+mod ch07_pool;
+mod ch08_await;
+mod ch10_reactor;
 #[allow(dead_code)] // what chapters 2 and 3 need
 mod programs;
 
@@ -47,6 +50,8 @@ const TABLES: &[Table] = &[
     ("process-cost", "what a worker process costs", processes::process_cost),
     ("crowd", "a thousand silent clients, with threads and with one loop", ch05_waiting::crowd),
     ("one-fib", "perf1, and perf2 beside one long fib, with one loop", ch06_one_fib::one_fib),
+    ("pool", "perf2 with one loop and a pool, alone and beside one long fib", ch07_pool::pool),
+    ("twin", "the talk's last server, that of chapter 8, and the engine's", ch08_await::twin),
 ];
 
 fn main() -> ExitCode {

@@ -34,6 +34,24 @@ impl Server {
         Self::start(python, &[])
     }
 
+    /// The project's own server, of the crate `server`.
+    pub(crate) fn of_the_project(options: &[&str]) -> io::Result<Self> {
+        let program = std::env::current_exe()?.with_file_name("server");
+        let mut shell = Command::new("sh");
+        // It wants its address behind `--addr`.
+        shell.args(["-c", "exec \"$0\" fib --addr \"$@\""]).arg(program);
+        Self::start(shell, options)
+    }
+
+    /// The number of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
     /// Waits until the program listens.
     fn start(mut command: Command, arguments: &[&str]) -> io::Result<Self> {
         // A port that is free now; that nobody takes it meanwhile is likely enough for a measurement.
@@ -48,11 +66,6 @@ impl Server {
         output.read_line(&mut String::new())?;
         thread::spawn(move || io::copy(&mut output, &mut io::sink())); // it must not wait for a reader
         Ok(server)
-    }
-
-    /// The number of its process.
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
     }
 
     pub(crate) fn client(&self) -> io::Result<Client> {

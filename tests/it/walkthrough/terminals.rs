@@ -243,7 +243,7 @@ impl Block {
     /// The first program of its commands that this machine does not have.
     fn missing_program(&self) -> Option<String> {
         self.lines.iter().filter_map(|line| prompt(line)).find_map(|(_, command)| {
-            let first = command.split_whitespace().next()?;
+            let first = command.trim_start_matches('(').split_whitespace().next()?;
             let known = Command::new("sh").args(["-c", &format!("command -v {first}")]).output();
             (!known.unwrap().status.success()).then(|| first.to_owned())
         })
