@@ -15,6 +15,8 @@
 //! Comes from: whoever doubts a number. Goes to: NAME.md in this folder.
 
 mod ch10_reactor;
+mod ch11_time;
+mod ch12_fair_pool;
 #[path = "03_processes.rs"]
 mod processes;
 mod programs;
@@ -40,6 +42,8 @@ const TABLES: &[Table] = &[
     ("one-core", "perf2 with client and server on one core", threads::one_core),
     ("thread-cost", "what a waiting thread costs", threads::thread_cost),
     ("processes", "perf2 beside one long fib, with processes", processes::processes),
+    ("timers", "timeouts that never fire, and timers that do", ch11_time::timers),
+    ("four-long", "perf2 beside long requests without pause", ch12_fair_pool::four_long),
     ("process-cost", "what a worker process costs", processes::process_cost),
 ];
 

@@ -34,6 +34,13 @@ impl Server {
         Self::start(python, &[])
     }
 
+    /// The server itself, from the folder `server`.
+    pub(crate) fn ours(arguments: &[&str]) -> io::Result<Self> {
+        let mut server = Command::new(std::env::current_exe()?.with_file_name("server"));
+        server.args(["fib", "--addr"]);
+        Self::start(server, arguments)
+    }
+
     /// Waits until the program listens.
     fn start(mut command: Command, arguments: &[&str]) -> io::Result<Self> {
         // A port that is free now; that nobody takes it meanwhile is likely enough for a measurement.

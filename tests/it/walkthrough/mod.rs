@@ -51,6 +51,9 @@ chapters! {
     what_chapter_02_shows_is_what_happens "02-threads";
     what_chapter_03_shows_is_what_happens "03-processes";
     what_chapter_09_shows_is_what_happens "09-wakers";
+    what_chapter_10_shows_is_what_happens "10-reactor";
+    what_chapter_11_shows_is_what_happens "11-time";
+    what_chapter_12_shows_is_what_happens "12-fair-pool";
 }
 
 /// Chapters whose programs need nothing but the standard library.
