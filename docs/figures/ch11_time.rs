@@ -24,8 +24,11 @@ const TIMERS: u32 = 100_000;
 const ROUNDS: usize = 9;
 const LONG: Duration = Duration::from_secs(30);
 
+/// What is measured, and how long it takes each time.
+type Row = (&'static str, fn() -> f64);
+
 pub(crate) fn timers() -> Measured {
-    let rows: [(&str, fn() -> f64); 7] = [
+    let rows: [Row; 7] = [
         ("a reading of the clock", reading),
         ("heap: a timeout made and taken back", heap_taken_back),
         ("heap: and its entry thrown away when its time comes", heap_thrown_away),
