@@ -25,9 +25,9 @@ pub(crate) fn twin() -> Measured {
     let servers: [(&str, u64, Start); 4] = [
         ("the twin of the talk's last server, Python", HOGS[1], || Server::python("aserver.py")),
         ("08-await", HOGS[0], || Server::rust("08-await", &[])),
-        ("server, threads", HOGS[0], || Server::of_the_project(&["--quiet"])),
+        ("server, threads", HOGS[0], || Server::ours(&["--quiet"])),
         ("server, processes", HOGS[0], || {
-            Server::of_the_project(&["--quiet", "--pool", "processes", "--processes", "4"])
+            Server::ours(&["--quiet", "--pool", "processes", "--processes", "4"])
         }),
     ];
     let mut table = "| requests a second | alone | beside a long one | beside four | processes | threads | memory |\n|---|---|---|---|---|---|---|\n".to_owned();

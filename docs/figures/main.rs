@@ -17,6 +17,8 @@
 mod ch05_waiting;
 mod ch06_one_fib;
 mod ch10_reactor;
+mod ch11_time;
+mod ch12_fair_pool;
 #[path = "03_processes.rs"]
 mod processes;
 mod programs;
@@ -47,6 +49,8 @@ const TABLES: &[Table] = &[
     ("one-core", "perf2 with client and server on one core", threads::one_core),
     ("thread-cost", "what a waiting thread costs", threads::thread_cost),
     ("processes", "perf2 beside one long fib, with processes", processes::processes),
+    ("timers", "timeouts that never fire, and timers that do", ch11_time::timers),
+    ("four-long", "perf2 beside long requests without pause", ch12_fair_pool::four_long),
     ("process-cost", "what a worker process costs", processes::process_cost),
     ("crowd", "a thousand silent clients, with threads and with one loop", ch05_waiting::crowd),
     ("one-fib", "perf1, and perf2 beside one long fib, with one loop", ch06_one_fib::one_fib),

@@ -34,13 +34,11 @@ impl Server {
         Self::start(python, &[])
     }
 
-    /// The project's own server, of the crate `server`.
-    pub(crate) fn of_the_project(options: &[&str]) -> io::Result<Self> {
-        let program = std::env::current_exe()?.with_file_name("server");
-        let mut shell = Command::new("sh");
-        // It wants its address behind `--addr`.
-        shell.args(["-c", "exec \"$0\" fib --addr \"$@\""]).arg(program);
-        Self::start(shell, options)
+    /// The server itself, from the folder `server`.
+    pub(crate) fn ours(arguments: &[&str]) -> io::Result<Self> {
+        let mut server = Command::new(std::env::current_exe()?.with_file_name("server"));
+        server.args(["fib", "--addr"]);
+        Self::start(server, arguments)
     }
 
     /// The number of its process.

@@ -56,6 +56,9 @@ chapters! {
     what_chapter_07_shows_is_what_happens "07-pool";
     what_chapter_08_shows_is_what_happens "08-await";
     what_chapter_09_shows_is_what_happens "09-wakers";
+    what_chapter_10_shows_is_what_happens "10-reactor";
+    what_chapter_11_shows_is_what_happens "11-time";
+    what_chapter_12_shows_is_what_happens "12-fair-pool";
 }
 
 /// Chapters whose programs need nothing but the standard library.
