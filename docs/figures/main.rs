@@ -16,19 +16,19 @@
 
 mod ch05_waiting;
 mod ch06_one_fib;
+mod ch07_pool;
+mod ch08_await;
+mod ch10_reactor;
 mod ch10_reactor;
 mod ch11_time;
 mod ch12_fair_pool;
 #[path = "03_processes.rs"]
 mod processes;
 mod programs;
-#[path = "02_threads.rs"]
-mod threads;
-mod ch07_pool;
-mod ch08_await;
-mod ch10_reactor;
 #[allow(dead_code)] // what chapters 2 and 3 need
 mod programs;
+#[path = "02_threads.rs"]
+mod threads;
 
 use std::error::Error;
 use std::fs;

@@ -82,8 +82,9 @@ fn the_outer_rooms_use_the_public_surface_and_sys_os_alone() {
 
 #[test]
 fn unsafe_code_stands_in_its_rooms_alone() {
-    let is_room =
-        |name: &str| name.starts_with("runtime/src/sys/") || name == "runtime/src/task/cell.rs";
+    // The last one is a lesson's: polling asks its users for a promise that the compiler cannot check.
+    let rooms = ["runtime/src/task/cell.rs", "docs/watched.rs"];
+    let is_room = |name: &str| name.starts_with("runtime/src/sys/") || rooms.contains(&name);
     let wrong = ["runtime", "net", "server", "docs"]
         .into_iter()
         .flat_map(rust_files)

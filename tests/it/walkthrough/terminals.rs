@@ -22,6 +22,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
@@ -33,6 +34,8 @@ use crate::support::program;
 
 /// How long a line may be waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long an interrupted program may take before it is asked otherwise.
+const IGNORED: Duration = Duration::from_secs(10);
 /// How long nothing must happen to be called nothing.
 const NOTHING: Duration = Duration::from_millis(300);
 
@@ -64,6 +67,7 @@ struct Terminal {
     pending: VecDeque<String>,
     /// Whether the text has left lines out, so that there may be more at the end.
     elided: bool,
+    interrupted: bool,
 }
 
 impl Story {
@@ -107,7 +111,7 @@ impl Story {
         let mut command = self.command(line, place);
         let (output, write) = std::io::pipe().unwrap();
         command.stdin(Stdio::piped()).stdout(write.try_clone().unwrap()).stderr(write);
-        command.current_dir(root());
+        command.current_dir(root()).process_group(0);
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{place}: {line}: {error}"));
         drop(command); // and with it our copies of the pipe
         let (tell, lines) = channel();
@@ -119,7 +123,14 @@ impl Story {
             }
         });
         let keyboard = child.stdin.take();
-        Terminal { child, keyboard, lines, pending: VecDeque::new(), elided: false }
+        Terminal {
+            child,
+            keyboard,
+            lines,
+            pending: VecDeque::new(),
+            elided: false,
+            interrupted: false,
+        }
     }
 
     /// A command as the reader types it, as a process.
@@ -200,8 +211,14 @@ impl Terminal {
     }
 
     fn interrupt(&mut self) {
-        // SAFETY: the number is our own child's, which nobody has waited for yet.
-        unsafe { libc::kill(self.child.id() as i32, libc::SIGINT) };
+        self.interrupted = true;
+        self.signal(libc::SIGINT);
+    }
+
+    /// To all processes of the terminal, as its keyboard would send it.
+    fn signal(&self, number: i32) {
+        // SAFETY: the group is that of our own child, which nobody has waited for yet.
+        unsafe { libc::kill(-(self.child.id() as i32), number) };
     }
 
     /// The program ends by itself, and has printed all that the text shows and no more.
@@ -209,6 +226,10 @@ impl Terminal {
         drop(self.keyboard.take());
         let deadline = std::time::Instant::now() + PATIENCE;
         while self.child.try_wait().unwrap().is_none() {
+            // Whoever runs the tests in the background may have had interrupts ignored, and children inherit that.
+            if self.interrupted && deadline - std::time::Instant::now() < PATIENCE - IGNORED {
+                self.signal(libc::SIGTERM);
+            }
             if std::time::Instant::now() > deadline {
                 self.end(place);
                 panic!("{place}: the command before this one has not ended");
@@ -220,7 +241,7 @@ impl Terminal {
 
     /// Ends the program if it has not ended, and looks at what it still had to say.
     fn end(mut self, place: &str) {
-        let _ = self.child.kill();
+        self.signal(libc::SIGKILL);
         self.child.wait().unwrap();
         drop(self.keyboard.take());
         if !self.elided {
@@ -234,8 +255,10 @@ impl Terminal {
 /// So that a test that fails leaves nobody behind.
 impl Drop for Terminal {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if let Ok(None) = self.child.try_wait() {
+            self.signal(libc::SIGKILL);
+            let _ = self.child.wait();
+        }
     }
 }
 
