@@ -51,6 +51,8 @@ chapters! {
     what_chapter_02_shows_is_what_happens "02-threads";
     what_chapter_03_shows_is_what_happens "03-processes";
     what_chapter_09_shows_is_what_happens "09-wakers";
+    what_chapter_13_shows_is_what_happens "13-structure";
+    what_chapter_14_shows_is_what_happens "14-cost";
 }
 
 /// Chapters whose programs need nothing but the standard library.
