@@ -15,6 +15,7 @@
 //! Comes from: whoever doubts a number. Goes to: NAME.md in this folder.
 
 mod ch10_reactor;
+mod ch14_cost;
 #[path = "03_processes.rs"]
 mod processes;
 mod programs;
@@ -41,6 +42,9 @@ const TABLES: &[Table] = &[
     ("thread-cost", "what a waiting thread costs", threads::thread_cost),
     ("processes", "perf2 beside one long fib, with processes", processes::processes),
     ("process-cost", "what a worker process costs", processes::process_cost),
+    ("cost", "instructions, system calls, allocations, counted", ch14_cost::cost),
+    ("many-cores", "one worker and two", ch14_cost::many_cores),
+    ("goodbye", "one server of three goes, behind haproxy", ch14_cost::goodbye),
 ];
 
 fn main() -> ExitCode {
