@@ -13,8 +13,8 @@ use std::time::Duration;
 use net::{TcpListener, TcpStream};
 use runtime::{block_on, sleep, spawn, timeout, unblock, yield_now};
 
-async fn act(what: &str, count: usize) -> Result<(), Box<dyn Error>> {
-    match what {
+async fn act(what: String, count: usize) -> Result<(), Box<dyn Error>> {
+    match what.as_str() {
         "nothing" => {}
         "yield" => {
             for _ in 0..count {
@@ -78,5 +78,5 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let what = arguments.next().unwrap_or_else(|| "nothing".into());
     let count = arguments.next().map_or(Ok(1000), |count| count.parse())?;
-    block_on(act(&what, count))
+    block_on(async move { spawn(act(what, count)).await? })
 }

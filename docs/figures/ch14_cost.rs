@@ -25,7 +25,9 @@ const MANY: u32 = 3000;
 
 /// Counts, which another machine gives as well.
 pub(crate) fn cost() -> Measured {
-    let mut table = "| one .. | user instructions | system calls | allocations |\n|---|---:|---:|---:|\n".to_owned();
+    let mut table =
+        "| one .. | user instructions | system calls | allocations |\n|---|---:|---:|---:|\n"
+            .to_owned();
     let rows = [
         ("yield", "`yield_now().await`"),
         ("spawn", "`spawn(..).await`"),
@@ -49,7 +51,8 @@ pub(crate) fn cost() -> Measured {
 }
 
 fn instructions(what: &str, count: u32) -> Result<f64, Box<dyn std::error::Error>> {
-    let said = under(&["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"], what, count)?;
+    let said =
+        under(&["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"], what, count)?;
     number_behind(&said, "Collected :")
 }
 
@@ -61,7 +64,8 @@ fn allocations(what: &str, count: u32) -> Result<f64, Box<dyn std::error::Error>
 fn system_calls(what: &str, count: u32) -> Result<f64, Box<dyn std::error::Error>> {
     let said = under(&["strace", "-f", "-c"], what, count)?;
     let total = said.lines().rfind(|line| line.trim_end().ends_with(" total"));
-    let total = total.and_then(|line| line.split_whitespace().nth(3)).ok_or("strace says nothing")?;
+    let total =
+        total.and_then(|line| line.split_whitespace().nth(3)).ok_or("strace says nothing")?;
     Ok(total.parse()?)
 }
 
@@ -95,8 +99,15 @@ pub(crate) fn many_cores() -> Measured {
     for workers in ["1", "2"] {
         let (mut rates, mut times) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
-            let server =
-                Server::start(&["echo", "--prefix", "", "--workers", workers, "--addr", "127.0.0.1:0"])?;
+            let server = Server::start(&[
+                "echo",
+                "--prefix",
+                "",
+                "--workers",
+                workers,
+                "--addr",
+                "127.0.0.1:0",
+            ])?;
             let (before, start) = (server.processor_time()?, Instant::now());
             let echoes = ask_for(&server.address, Duration::from_secs(1))?;
             let elapsed = start.elapsed().as_secs_f64();
@@ -104,7 +115,13 @@ pub(crate) fn many_cores() -> Measured {
             times.push((server.processor_time()? - before) / echoes);
         }
         let (rate, time) = (median(rates), median(times));
-        writeln!(table, "| {workers} | {} | {:.1} us | {:.2} |", grouped(rate), time * 1e6, rate * time)?;
+        writeln!(
+            table,
+            "| {workers} | {} | {:.1} us | {:.2} |",
+            grouped(rate),
+            time * 1e6,
+            rate * time
+        )?;
     }
     writeln!(table, "\nMedians of {ROUNDS} seconds each.")?;
     Ok(table)
@@ -150,7 +167,8 @@ pub(crate) fn goodbye() -> Measured {
     for (name, leave) in ways {
         let servers = ["127.0.0.1:25001", "127.0.0.1:25002", "127.0.0.1:25003"]
             .map(|address| Server::start(&["--quiet", "--addr", address]));
-        let [_one, two, _three] = servers.map(|server| server.map_err(|error| error.to_string()));
+        let [one, two, three] = servers;
+        let (_one, two, _three) = (one?, two?, three?);
         let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("14-cost/haproxy.cfg");
         let haproxy = Command::new("haproxy").arg("-q").arg("-f").arg(config).spawn();
         let _haproxy = Running(haproxy.map_err(|error| format!("haproxy: {error}"))?);
@@ -159,7 +177,7 @@ pub(crate) fn goodbye() -> Measured {
             .stdout(Stdio::piped())
             .spawn()?;
         thread::sleep(Duration::from_millis(1500));
-        leave(&two?)?;
+        leave(&two)?;
         let output = clients.wait_with_output()?;
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         let behind = |word| {
