@@ -23,6 +23,9 @@ use crate::{Measured, program};
 const FEW: u32 = 1000;
 const MANY: u32 = 3000;
 
+type Counted = Result<f64, Box<dyn std::error::Error>>;
+type Count = fn(&str, u32) -> Counted;
+
 /// Counts, which another machine gives as well.
 pub(crate) fn cost() -> Measured {
     let mut table =
@@ -37,10 +40,8 @@ pub(crate) fn cost() -> Measured {
         ("echo", "echo of 64 bytes over TCP; both ends"),
     ];
     for (what, name) in rows {
-        let each = |count: fn(&str, u32) -> Result<f64, Box<dyn std::error::Error>>| {
-            Ok::<_, Box<dyn std::error::Error>>(
-                (count(what, MANY)? - count(what, FEW)?) / f64::from(MANY - FEW),
-            )
+        let each = |count: Count| {
+            Counted::Ok((count(what, MANY)? - count(what, FEW)?) / f64::from(MANY - FEW))
         };
         let (instructions, calls, allocations) =
             (each(instructions)?, each(system_calls)?, each(allocations)?);
@@ -50,18 +51,18 @@ pub(crate) fn cost() -> Measured {
     Ok(table)
 }
 
-fn instructions(what: &str, count: u32) -> Result<f64, Box<dyn std::error::Error>> {
+fn instructions(what: &str, count: u32) -> Counted {
     let said =
         under(&["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"], what, count)?;
     number_behind(&said, "Collected :")
 }
 
-fn allocations(what: &str, count: u32) -> Result<f64, Box<dyn std::error::Error>> {
+fn allocations(what: &str, count: u32) -> Counted {
     let said = under(&["valgrind", "--tool=memcheck", "--leak-check=no"], what, count)?;
     number_behind(&said, "total heap usage:")
 }
 
-fn system_calls(what: &str, count: u32) -> Result<f64, Box<dyn std::error::Error>> {
+fn system_calls(what: &str, count: u32) -> Counted {
     let said = under(&["strace", "-f", "-c"], what, count)?;
     let total = said.lines().rfind(|line| line.trim_end().ends_with(" total"));
     let total =
@@ -81,7 +82,7 @@ fn under(tool: &[&str], what: &str, count: u32) -> Result<String, Box<dyn std::e
     if output.status.success() { Ok(said) } else { Err(said.into()) }
 }
 
-fn number_behind(said: &str, word: &str) -> Result<f64, Box<dyn std::error::Error>> {
+fn number_behind(said: &str, word: &str) -> Counted {
     let (_, rest) = said.split_once(word).ok_or_else(|| format!("no {word:?} in {said}"))?;
     let digits: String =
         rest.trim_start().chars().take_while(|c| matches!(c, '0'..='9' | ',')).collect();
