@@ -22,6 +22,7 @@ mod ch10_reactor;
 mod ch10_reactor;
 mod ch11_time;
 mod ch12_fair_pool;
+mod ch14_cost;
 #[path = "03_processes.rs"]
 mod processes;
 mod programs;
@@ -56,6 +57,9 @@ const TABLES: &[Table] = &[
     ("one-fib", "perf1, and perf2 beside one long fib, with one loop", ch06_one_fib::one_fib),
     ("pool", "perf2 with one loop and a pool, alone and beside one long fib", ch07_pool::pool),
     ("twin", "the talk's last server, that of chapter 8, and the engine's", ch08_await::twin),
+    ("cost", "instructions, system calls, allocations, counted", ch14_cost::cost),
+    ("many-cores", "one worker and two", ch14_cost::many_cores),
+    ("goodbye", "one server of three goes, behind haproxy", ch14_cost::goodbye),
 ];
 
 fn main() -> ExitCode {

@@ -59,6 +59,8 @@ chapters! {
     what_chapter_10_shows_is_what_happens "10-reactor";
     what_chapter_11_shows_is_what_happens "11-time";
     what_chapter_12_shows_is_what_happens "12-fair-pool";
+    what_chapter_13_shows_is_what_happens "13-structure";
+    what_chapter_14_shows_is_what_happens "14-cost";
 }
 
 /// Chapters whose programs need nothing but the standard library.
@@ -66,6 +68,11 @@ const STANDARD_LIBRARY_ALONE: &[&str] =
     &["01-one-client", "02-threads", "03-processes", "04-tasks"];
 /// Chapters whose programs need polling besides, and nothing else.
 const POLLING_ALONE: &[&str] = &["05-waiting", "06-one-fib", "07-pool", "08-await"];
+
+#[test]
+fn what_the_map_shows_is_what_happens() {
+    within(60, || terminals::replay(&Chapter::read("")));
+}
 
 #[test]
 fn every_chapter_is_replayed() {
@@ -166,7 +173,6 @@ fn programs_of_the_loop_compile_with_polling_alone() {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["check", "--quiet", "--offline", "--target-dir", "target"]).current_dir(&here);
     let output = cargo.output().unwrap();
-    let output = cargo.args(["check", "--quiet", "--offline"]).current_dir(&here).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 

@@ -282,7 +282,7 @@ fn prompt(line: &str) -> Option<(&str, &str)> {
 /// An address on the loopback for each chapter.
 fn address(chapter: &Chapter) -> String {
     let name = chapter.path.parent().unwrap().file_name().unwrap().to_str().unwrap();
-    let number: u8 = name.split('-').next().unwrap().parse().unwrap_or(99);
+    let number: u8 = name.split('-').next().unwrap().parse().unwrap_or(99); // the map has none
     format!("127.0.25.{}:25000", number + 1)
 }
 
