@@ -14,22 +14,17 @@
 //!
 //! Comes from: whoever doubts a number. Goes to: NAME.md in this folder.
 
+mod ch02_threads;
+mod ch03_processes;
 mod ch05_waiting;
 mod ch06_one_fib;
 mod ch07_pool;
 mod ch08_await;
 mod ch10_reactor;
-mod ch10_reactor;
 mod ch11_time;
 mod ch12_fair_pool;
 mod ch14_cost;
-#[path = "03_processes.rs"]
-mod processes;
 mod programs;
-#[allow(dead_code)] // what chapters 2 and 3 need
-mod programs;
-#[path = "02_threads.rs"]
-mod threads;
 
 use std::error::Error;
 use std::fs;
@@ -44,19 +39,19 @@ type Table = (&'static str, &'static str, fn() -> Measured);
 
 /// All tables, in the order of the chapters.
 const TABLES: &[Table] = &[
-    ("bill", "system calls per echo, by strace", ch10_reactor::bill),
-    ("threads", "perf1 with 1, 2 and 4 clients, a thread each", threads::threads),
-    ("interpreter-lock", "perf2 beside one long fib, with threads", threads::interpreter_lock),
-    ("one-core", "perf2 with client and server on one core", threads::one_core),
-    ("thread-cost", "what a waiting thread costs", threads::thread_cost),
-    ("processes", "perf2 beside one long fib, with processes", processes::processes),
-    ("timers", "timeouts that never fire, and timers that do", ch11_time::timers),
-    ("four-long", "perf2 beside long requests without pause", ch12_fair_pool::four_long),
-    ("process-cost", "what a worker process costs", processes::process_cost),
+    ("threads", "perf1 with 1, 2 and 4 clients, a thread each", ch02_threads::threads),
+    ("interpreter-lock", "perf2 beside one long fib, with threads", ch02_threads::interpreter_lock),
+    ("one-core", "perf2 with client and server on one core", ch02_threads::one_core),
+    ("thread-cost", "what a waiting thread costs", ch02_threads::thread_cost),
+    ("processes", "perf2 beside one long fib, with processes", ch03_processes::processes),
+    ("process-cost", "what a worker process costs", ch03_processes::process_cost),
     ("crowd", "a thousand silent clients, with threads and with one loop", ch05_waiting::crowd),
     ("one-fib", "perf1, and perf2 beside one long fib, with one loop", ch06_one_fib::one_fib),
     ("pool", "perf2 with one loop and a pool, alone and beside one long fib", ch07_pool::pool),
     ("twin", "the talk's last server, that of chapter 8, and the engine's", ch08_await::twin),
+    ("bill", "system calls per echo, by strace", ch10_reactor::bill),
+    ("timers", "timeouts that never fire, and timers that do", ch11_time::timers),
+    ("four-long", "perf2 beside long requests without pause", ch12_fair_pool::four_long),
     ("cost", "instructions, system calls, allocations, counted", ch14_cost::cost),
     ("many-cores", "one worker and two", ch14_cost::many_cores),
     ("goodbye", "one server of three goes, behind haproxy", ch14_cost::goodbye),

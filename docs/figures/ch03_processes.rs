@@ -5,7 +5,7 @@
 //! | `processes` | how many short requests are answered through a pool of processes, beside a long one? |
 //! | `process-cost` | what does a worker process cost, beside a thread? |
 //!
-//! Comes from: main.rs. Goes to: programs.rs, 02_threads.rs.
+//! Comes from: main.rs. Goes to: programs.rs, ch02_threads.rs.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -17,8 +17,8 @@ use std::process::Command;
 use std::thread;
 use std::time::Instant;
 
+use crate::ch02_threads;
 use crate::programs::{Server, grouped, median};
-use crate::threads;
 
 const ROUNDS: usize = 5;
 const STARTS: usize = 101;
@@ -74,7 +74,7 @@ pub(crate) fn process_cost() -> Result<String, Box<dyn Error>> {
         processes.push((answered + start.elapsed()).as_secs_f64() * 1e6);
         memory.push(own);
     }
-    let stack = threads::memory_of_a_thread()?;
+    let stack = ch02_threads::memory_of_a_thread()?;
     let [thread, process, memory] = [started, processes, memory].map(median);
     Ok(format!(
         "| | a thread | a worker process |\n|---|---|---|\n\
