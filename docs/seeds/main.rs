@@ -14,9 +14,17 @@
 //!
 //! Comes from: the command line. Goes to: the programs, one folder a text.
 
+mod fib;
 mod seed001;
+mod seed002;
+mod seed003;
+mod seed004;
+mod words;
 
 use std::process::ExitCode;
+use std::sync::OnceLock;
+
+use runtime::process_pool::{self, Function, Functions};
 
 /// What a program gives back: its own message if it fails.
 type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -35,10 +43,22 @@ struct Program {
 
 /// All programs, in the order of the texts.
 fn programs() -> impl Iterator<Item = &'static Program> {
-    [seed001::PROGRAMS].into_iter().flatten()
+    [seed001::PROGRAMS, seed002::PROGRAMS, seed003::PROGRAMS, seed004::PROGRAMS]
+        .into_iter()
+        .flatten()
+}
+
+/// What worker processes can be asked for.
+const BY_PROCESS: &[(&str, Function)] = &[("fib", fib::fib_of_bytes)];
+
+/// The same, for a program that makes a `ProcessPool`.
+fn by_process() -> Functions {
+    static FUNCTIONS: OnceLock<Functions> = OnceLock::new();
+    *FUNCTIONS.get_or_init(|| process_pool::functions(BY_PROCESS))
 }
 
 fn main() -> ExitCode {
+    by_process(); // in a worker process this is where it serves, for ever
     let mut words = std::env::args().skip(1);
     let Some(name) = words.next().filter(|name| name != "--help" && name != "-h") else {
         print_table();

@@ -5,9 +5,14 @@
 //! | to accept connections                       | [`TcpListener::bind`], then [`serve`] or [`TcpListener::accept`] |
 //! | to choose backlog, address or port reuse    | [`ListenOptions`]                            |
 //! | to connect                                  | [`TcpStream::connect`]                       |
+//! | to connect with options; why it failed      | [`ConnectOptions`]; [`ConnectErrors`]        |
+//! | datagrams                                   | [`UdpSocket`], [`UnixDatagram`]              |
+//! | sockets within the machine                  | [`UnixListener`], [`UnixStream`], [`UnixOptions`] |
 //! | names as addresses                          | [`resolve`]                                  |
 //! | to read and write in two tasks              | [`Connection::split`], [`Connection::into_split`] |
 //! | futures-io's traits                         | implemented by the streams and halves        |
+//! | to pass bytes on, as proxies do             | [`copy`](fn@copy), [`copy_bidirectional`]    |
+//! | to read lines, or other small pieces        | [`Buffered`], [`lines`], [`split`]           |
 //! | to test a handler without a network         | [`MemoryListener`]                           |
 //!
 //! Everything here stays on the thread it was made on, like the tasks that use it.
@@ -36,16 +41,31 @@
 
 #![forbid(unsafe_code)]
 
+mod buffered;
+mod connect;
 mod connection;
+mod copy;
+mod datagram;
 mod memory;
 mod resolve;
 mod serve;
+mod stock;
 mod tcp;
+mod udp;
 mod unix;
+mod unix_datagram;
+mod unix_name;
 
+pub use buffered::{Buffered, LineError, Lines, Split, lines, split};
+pub use connect::{ConnectErrors, ConnectOptions};
 pub use connection::{Connection, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
+pub use copy::{Copied, CopyError, Ending, Side, copy, copy_bidirectional};
+pub use datagram::{DatagramSocket, Family as DatagramFamily, Received};
 pub use memory::{MemoryConnector, MemoryListener, MemoryStream};
 pub use resolve::{Addresses, ToAddresses, resolve};
 pub use serve::{Excess, Limits, Listener, Served, serve};
 pub use tcp::{Incoming, ListenOptions, TcpListener, TcpStream};
-pub use unix::UnixStream;
+pub use udp::{UdpOptions, UdpSocket};
+pub use unix::{UnixIncoming, UnixListener, UnixStream};
+pub use unix_datagram::UnixDatagram;
+pub use unix_name::{ToUnixAddress, UnixOptions};

@@ -9,7 +9,7 @@
 //! Comes from: tests of handlers. Goes to: `runtime::testing::duplex`.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
@@ -73,7 +73,9 @@ const BACKLOG: usize = 1024;
 struct Queue {
     waiting: RefCell<VecDeque<(Duplex, u64)>>,
     last: Cell<u64>,
-    acceptors: RefCell<Vec<Waker>>,
+    /// Who waits to accept, by the number of the place.
+    acceptors: RefCell<BTreeMap<u64, Waker>>,
+    last_place: Cell<u64>,
 }
 
 impl MemoryListener {
@@ -99,10 +101,11 @@ impl Listener for MemoryListener {
     type Address = u64;
 
     async fn accept(&self) -> io::Result<(MemoryStream, u64)> {
+        let mut place = Place { queue: &self.queue, number: None };
         poll_fn(|cx| {
             let accepted = self.try_accept();
             if accepted.is_err() {
-                self.queue.wait(cx.waker().clone());
+                place.wait(cx.waker().clone());
                 return Poll::Pending;
             }
             Poll::Ready(accepted)
@@ -140,19 +143,36 @@ impl MemoryConnector {
     }
 }
 
-/// Wakers are foreign code, and so are their drops: with no borrow held.
-impl Queue {
-    fn wait(&self, waker: Waker) {
-        let mut acceptors = self.acceptors.borrow_mut();
-        if acceptors.iter().any(|other| other.will_wake(&waker)) {
-            drop(acceptors);
-        } else {
-            acceptors.push(waker);
+/// One accept that waits. Dropped, it leaves no waker behind.
+struct Place<'a> {
+    queue: &'a Queue,
+    number: Option<u64>,
+}
+
+// Wakers are foreign code, and so are their drops: with no borrow held.
+impl Place<'_> {
+    fn wait(&mut self, waker: Waker) {
+        let number = *self.number.get_or_insert_with(|| {
+            self.queue.last_place.set(self.queue.last_place.get() + 1);
+            self.queue.last_place.get()
+        });
+        let former = self.queue.acceptors.borrow_mut().insert(number, waker);
+        drop(former);
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if let Some(number) = self.number {
+            let waker = self.queue.acceptors.borrow_mut().remove(&number);
+            drop(waker);
         }
     }
+}
 
+impl Queue {
     fn wake_all(&self) {
-        for waker in self.acceptors.take() {
+        for waker in self.acceptors.take().into_values() {
             // If one panics, the others are woken all the same.
             let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
         }

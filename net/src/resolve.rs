@@ -1,12 +1,19 @@
 //! How does a name become an address without stopping the loop?
 //!
-//! The system's resolver blocks, so a name goes to the pool. What is an address already, as a value or as text, does not:
-//! `"127.0.0.1:80"` starts no thread.
+//! The system's resolver blocks, for seconds if its servers are silent, and cannot be stopped. So a name goes to the pool,
+//! and who no longer wants to know goes on at once: the thread finds that out by itself when it comes back, and the end of
+//! the program does not wait for it either. What is an address already, as a value or as text, starts no thread
+//! (`"127.0.0.1:80"`), and neither does what cannot be a name.
+//!
+//! What it does not do: remember answers, ask name servers itself, or limit the time: that is `runtime::timeout`.
 //!
 //! Comes from: tcp.rs, or anybody. Goes to: `runtime::unblock`.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, ToSocketAddrs};
+
+#[cfg(test)]
+mod tests;
 
 /// What can be connected or bound to: a socket address, or a host and a port.
 pub trait ToAddresses {
@@ -23,10 +30,16 @@ pub enum Addresses {
     Name(String),
 }
 
-/// The addresses of `host`, in the resolver's order, never none. Cancel safe.
+/// The addresses of `host`, in the resolver's order, never none.
+///
+/// An IPv6 address stands in brackets in a text that also has the port: `"[::1]:80"`.
 ///
 /// # Errors
-/// The resolver's; [`InvalidInput`](io::ErrorKind::InvalidInput) if a port is missing; the pool's, if it is full.
+/// [`InvalidInput`](io::ErrorKind::InvalidInput) if `host` has no host or no port, or the port is none. The resolver's, which
+/// name the host. The pool's, if it is full.
+///
+/// # Cancel safety
+/// Dropped before it is ready, it gives up the look-up: what has begun ends on its own thread, and its answer is dropped.
 ///
 /// ```
 /// let addresses = runtime::block_on(net::resolve(("127.0.0.1", 80)))?;
@@ -34,30 +47,52 @@ pub enum Addresses {
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub async fn resolve(host: impl ToAddresses) -> io::Result<Vec<SocketAddr>> {
+    resolve_by(host, |host, port| Ok((host, port).to_socket_addrs()?.collect())).await
+}
+
+/// As [`resolve`], by any way of looking up a host.
+async fn resolve_by(
+    host: impl ToAddresses,
+    look_up: impl FnOnce(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + 'static,
+) -> io::Result<Vec<SocketAddr>> {
     let name = match host.to_addresses() {
         Addresses::Known(addresses) => return some(addresses),
         Addresses::Name(name) => name,
     };
-    let looked_up = runtime::unblock(move || {
-        let found = name.to_socket_addrs().map(Vec::from_iter);
-        found.map_err(|error| {
-            io::Error::new(error.kind(), format!("cannot resolve {name:?}: {error}"))
-        })
-    });
-    some(looked_up.await.map_err(io::Error::other)??)
+    let (host, port) = host_and_port(&name).map_err(|reason| {
+        let text = format!("cannot resolve {name:?}: {reason}");
+        io::Error::new(io::ErrorKind::InvalidInput, text)
+    })?;
+    let host = host.to_owned();
+    some(runtime::unblock(move || look_up(&host, port)).await?.map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot resolve {name:?}: {error}"))
+    })?)
+}
+
+/// What can be told without asking anybody; and the host as the resolver wants it, without brackets.
+fn host_and_port(name: &str) -> Result<(&str, u16), &'static str> {
+    let only_host = name.ends_with(']') || name.parse::<Ipv6Addr>().is_ok();
+    let parts = name.rsplit_once(':').filter(|_| !only_host);
+    let (host, port) =
+        parts.ok_or("it has no port; write HOST:PORT, or [ADDRESS]:PORT for IPv6")?;
+    let port =
+        port.parse().map_err(|_| "what is behind the last colon is not a port, 0 to 65535")?;
+    let in_brackets = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    match in_brackets.unwrap_or(host) {
+        "" => Err("it has no host; for all addresses of this machine write 0.0.0.0 or [::]"),
+        host if host.contains('\0') => Err("it has a NUL byte in it"),
+        host => Ok((host, port)),
+    }
 }
 
 fn some(addresses: Vec<SocketAddr>) -> io::Result<Vec<SocketAddr>> {
     if addresses.is_empty() {
-        return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+        return Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            "there is no address to use: the list is empty",
+        ));
     }
     Ok(addresses)
-}
-
-impl ToAddresses for SocketAddr {
-    fn to_addresses(&self) -> Addresses {
-        Addresses::Known(vec![*self])
-    }
 }
 
 impl ToAddresses for [SocketAddr] {
@@ -66,29 +101,30 @@ impl ToAddresses for [SocketAddr] {
     }
 }
 
+impl<const N: usize> ToAddresses for [SocketAddr; N] {
+    fn to_addresses(&self) -> Addresses {
+        self.as_slice().to_addresses()
+    }
+}
+
 impl ToAddresses for Vec<SocketAddr> {
     fn to_addresses(&self) -> Addresses {
-        Addresses::Known(self.clone())
+        self.as_slice().to_addresses()
     }
 }
 
-impl ToAddresses for (IpAddr, u16) {
-    fn to_addresses(&self) -> Addresses {
-        Addresses::Known(vec![(*self).into()])
-    }
+macro_rules! one_address {
+    ($($address:ty),*) => {$(
+        impl ToAddresses for $address {
+            fn to_addresses(&self) -> Addresses {
+                Addresses::Known(vec![(*self).into()])
+            }
+        }
+    )*};
 }
 
-impl ToAddresses for (Ipv4Addr, u16) {
-    fn to_addresses(&self) -> Addresses {
-        Addresses::Known(vec![(*self).into()])
-    }
-}
-
-impl ToAddresses for (Ipv6Addr, u16) {
-    fn to_addresses(&self) -> Addresses {
-        Addresses::Known(vec![(*self).into()])
-    }
-}
+one_address!(SocketAddr, SocketAddrV4, SocketAddrV6);
+one_address!((IpAddr, u16), (Ipv4Addr, u16), (Ipv6Addr, u16));
 
 impl ToAddresses for (&str, u16) {
     fn to_addresses(&self) -> Addresses {

@@ -5,7 +5,7 @@
 //! | kind            | such as                                     | what `serve` does                                  |
 //! |-----------------|---------------------------------------------|----------------------------------------------------|
 //! | one connection's| it was reset before we took it; a firewall  | goes on                                            |
-//! | the process's   | no descriptors, no memory                   | says so once, rests 100 ms or until one ends, goes on |
+//! | the process's   | no descriptors, no memory                   | says so, once a minute, rests 100 ms or until one ends, goes on |
 //! | the listener's  | it is not listening; it was shut down       | returns it                                         |
 //!
 //! That there is a limit to how many connections may be open, and that those beyond it wait in the kernel's queue, or are
@@ -22,6 +22,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::future::poll_fn;
 use std::io::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Poll, Waker};
@@ -39,6 +40,11 @@ pub trait Listener {
     /// What its peer is known by.
     type Address;
     /// Waits for a connection. Must be cancel safe.
+    ///
+    /// # Errors
+    /// The kernel's, by their numbers. Of those without a number these concern one connection only: `ConnectionAborted`,
+    /// `ConnectionReset`, `BrokenPipe`, `TimedOut`, `Interrupted`, `UnexpectedEof`, `InvalidData`; after `OutOfMemory`
+    /// [`serve`] rests; any other ends the server.
     fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Self::Address)>>;
     /// Takes a connection that is there already.
     ///
@@ -115,7 +121,7 @@ impl Limits {
         self
     }
 
-    /// How long connections may go on after that.
+    /// How long connections may go on after that, and those that are being refused may take to read why.
     pub fn drain(mut self, time: Duration) -> Self {
         self.drain = time;
         self
@@ -194,6 +200,7 @@ where
     let open = Rc::new(Connections::default());
     let refusing = Rc::new(Connections::default());
     let mut served = Served::default();
+    let mut told = None;
     let mut stop = pin!(async {
         match &limits.shutdown {
             Some(token) => token.cancelled().await,
@@ -228,7 +235,8 @@ where
             Some(Err(error)) => match Trouble::of(&error) {
                 Trouble::Connection => served.failed += 1,
                 Trouble::Process => {
-                    if served.rests == 0 {
+                    if told.is_none_or(|at| runtime::now().duration_since(at) >= SAID_AGAIN_AFTER) {
+                        told = Some(runtime::now());
                         (limits.log)(&format!(
                             "cannot accept: {error}; {} connections are open, new ones wait in the kernel's queue",
                             open.count()
@@ -254,14 +262,21 @@ where
         }
     }
     drop(listener);
-    if timeout(limits.drain, open.fewer_than(1)).await.is_err() {
-        served.cut = open.cancel_all().await;
+    let all_ended = async {
+        open.fewer_than(1).await;
+        refusing.fewer_than(1).await; // they are told, too, and then nothing of us is left
+    };
+    if timeout(limits.drain, all_ended).await.is_err() {
+        served.cut = open.abort_all();
+        refusing.abort_all();
     }
     result.map(|()| served)
 }
 
 /// How long to wait for a descriptor before trying again, if none of our own connections ends first.
 const REST: Duration = Duration::from_millis(100);
+/// A shortage is told once; one that lasts, or comes again, once more after this time.
+const SAID_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// How many connections are taken from the kernel's queue at the end.
 const MOST_QUEUED: usize = 65_536;
 /// How many connections may be in the course of being refused; those beyond are just closed.
@@ -279,28 +294,45 @@ enum Trouble {
 
 impl Trouble {
     fn of(error: &io::Error) -> Trouble {
-        match error.raw_os_error() {
+        let Some(number) = error.raw_os_error() else {
+            return Trouble::of_kind(error.kind());
+        };
+        match number {
             // ENOSPC is epoll's: the user's limit of watched descriptors.
-            Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::ENOSPC) => {
+            libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::ENOSPC => {
                 Trouble::Process
             }
             // Linux passes errors of the network, already pending on the new connection, on to accept.
-            Some(
-                libc::ECONNABORTED
-                | libc::ECONNRESET
-                | libc::EINTR
-                | libc::EPERM
-                | libc::EPROTO
-                | libc::ENOPROTOOPT
-                | libc::ENETDOWN
-                | libc::ENETUNREACH
-                | libc::EHOSTDOWN
-                | libc::EHOSTUNREACH
-                | libc::EOPNOTSUPP
-                | libc::ETIMEDOUT,
-            ) => Trouble::Connection,
+            libc::ECONNABORTED
+            | libc::ECONNRESET
+            | libc::EINTR
+            | libc::EPERM
+            | libc::EPROTO
+            | libc::ENOPROTOOPT
+            | libc::ENETDOWN
+            | libc::ENETUNREACH
+            | libc::EHOSTDOWN
+            | libc::EHOSTUNREACH
+            | libc::EOPNOTSUPP
+            | libc::ETIMEDOUT => Trouble::Connection,
             #[cfg(target_os = "linux")]
-            Some(libc::ENONET) => Trouble::Connection,
+            libc::ENONET => Trouble::Connection,
+            _ => Trouble::Listener,
+        }
+    }
+
+    /// Of errors that no kernel gave: a listener may be anything.
+    fn of_kind(kind: io::ErrorKind) -> Trouble {
+        use io::ErrorKind as Kind;
+        match kind {
+            Kind::OutOfMemory => Trouble::Process,
+            Kind::ConnectionAborted
+            | Kind::ConnectionReset
+            | Kind::BrokenPipe
+            | Kind::TimedOut
+            | Kind::Interrupted
+            | Kind::UnexpectedEof
+            | Kind::InvalidData => Trouble::Connection,
             _ => Trouble::Listener,
         }
     }
@@ -344,15 +376,12 @@ impl Connections {
         .await;
     }
 
-    /// Cancels all, and waits until they are gone.
-    async fn cancel_all(&self) -> u64 {
+    /// Drops all that are open, and says how many. Their drops are foreign code; since nobody holds their handles
+    /// afterwards, a panic of one goes to the runtime's policy.
+    fn abort_all(&self) -> u64 {
         let tasks = self.tasks.take();
-        let count = tasks.len() as u64;
-        for task in tasks.into_values() {
-            // That it was cancelled is what we asked for; that it panicked meanwhile concerns nobody any more.
-            let _ = task.cancel().await;
-        }
-        count
+        tasks.values().for_each(JoinHandle::abort);
+        tasks.len() as u64
     }
 }
 
@@ -367,7 +396,8 @@ impl Drop for Place {
         let task = self.connections.tasks.borrow_mut().remove(&self.number);
         drop(task); // detaches the task we are in, so that its panic, if this is one, goes to the policy
         if let Some(waiting) = self.connections.waiting.take() {
-            waiting.wake();
+            // A waker may panic, and a panic may be why we are here: a second one would end the process.
+            let _ = catch_unwind(AssertUnwindSafe(|| waiting.wake()));
         }
     }
 }

@@ -23,7 +23,7 @@ use futures_core::Stream;
 use runtime::{AsyncSocket, Kind};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
-use crate::{Connection, ToAddresses, resolve};
+use crate::{ConnectOptions, Connection, ToAddresses, resolve};
 
 /// A socket that accepts connections.
 pub struct TcpListener {
@@ -44,6 +44,7 @@ pub struct ListenOptions {
     backlog: i32,
     reuse_address: bool,
     reuse_port: bool,
+    only_v6: Option<bool>,
 }
 
 impl Default for ListenOptions {
@@ -55,7 +56,7 @@ impl Default for ListenOptions {
 impl ListenOptions {
     /// The defaults.
     pub fn new() -> Self {
-        ListenOptions { backlog: 1024, reuse_address: true, reuse_port: false }
+        ListenOptions { backlog: 1024, reuse_address: true, reuse_port: false, only_v6: None }
     }
 
     /// How many connections the kernel holds that nobody has accepted yet. The system has a limit of its own
@@ -78,6 +79,13 @@ impl ListenOptions {
         self
     }
 
+    /// Whether a listener at an IPv6 address, say `[::]:80`, leaves IPv4 alone (`IPV6_V6ONLY`); else it takes both. The default
+    /// is the system's. At IPv4 addresses it is ignored.
+    pub fn only_v6(mut self, on: bool) -> Self {
+        self.only_v6 = Some(on);
+        self
+    }
+
     /// Listens at the first address that works.
     ///
     /// # Errors
@@ -88,6 +96,9 @@ impl ListenOptions {
             socket.set_reuse_address(self.reuse_address)?;
             if self.reuse_port {
                 socket.set_reuse_port(true)?;
+            }
+            if let (Some(only_v6), true) = (self.only_v6, address.is_ipv6()) {
+                socket.set_only_v6(only_v6)?;
             }
             socket.bind(&address.into())?;
             socket.listen(self.backlog)?;
@@ -114,9 +125,16 @@ impl TcpListener {
     /// # Cancel safety
     /// Dropped before it is ready, it has accepted nobody.
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        let (socket, address) = self.socket.read_with(accept).await?;
-        let address = socket_addr(&address)?;
-        Ok((TcpStream::from_nonblocking(socket)?, address))
+        connection(self.socket.read_with(accept).await?)
+    }
+
+    /// [`accept`](Self::accept) for `poll_*` methods of traits. All wakers it was polled with since the kernel's last report are
+    /// woken at the next.
+    ///
+    /// # Errors
+    /// As `accept`.
+    pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
+        self.socket.poll_read_with(cx, accept).map(|accepted| connection(accepted?))
     }
 
     /// As [`accept`](Self::accept), without waiting.
@@ -124,9 +142,7 @@ impl TcpListener {
     /// # Errors
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) if nobody is there, and as `accept`.
     pub fn try_accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        let (socket, address) = self.socket.try_read_with(accept)?;
-        let address = socket_addr(&address)?;
-        Ok((TcpStream::from_nonblocking(socket)?, address))
+        connection(self.socket.try_read_with(accept)?)
     }
 
     /// The connections as a stream that never ends.
@@ -178,10 +194,7 @@ impl Stream for Incoming<'_> {
     type Item = io::Result<TcpStream>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let accepted = self.listener.socket.poll_read_with(cx, accept);
-        accepted.map(|accepted| {
-            Some(accepted.and_then(|(socket, _)| TcpStream::from_nonblocking(socket)))
-        })
+        self.listener.poll_accept(cx).map(|accepted| Some(accepted.map(|(stream, _)| stream)))
     }
 }
 
@@ -191,27 +204,16 @@ impl Stream for Incoming<'_> {
 pub type TcpStream = Connection<std::net::TcpStream>;
 
 impl TcpStream {
-    /// Connects to the first address that answers, tried one after the other.
+    /// Connects to the address, of several to the first that answers, with the default [`ConnectOptions`]: an address that says
+    /// nothing holds up the next one for 250 ms (RFC 8305, "happy eyeballs").
     ///
     /// # Errors
-    /// The name cannot be resolved; or no address could be reached: then all failures are told.
+    /// See [`ConnectOptions::connect`].
     ///
     /// # Cancel safety
-    /// Dropped before it is ready, it closes what it has begun.
+    /// Dropped before it is ready, it closes all it has begun.
     pub async fn connect(address: impl ToAddresses) -> io::Result<TcpStream> {
-        first_that_works(resolve(address).await?, "connect to", |address| async move {
-            let socket = new_socket(address)?;
-            match socket.connect(&address.into()) {
-                Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => {
-                    return Err(error);
-                }
-                _ => {}
-            }
-            let stream = TcpStream::from_nonblocking(socket)?;
-            stream.as_socket().write_with(connected).await?;
-            Ok(stream)
-        })
-        .await
+        ConnectOptions::new().connect(address).await
     }
 
     /// Whether small writes are sent at once instead of collected (Nagle's algorithm off).
@@ -268,13 +270,23 @@ impl TcpStream {
         SockRef::from(self.as_socket()).set_linger(on.then_some(Duration::ZERO))
     }
 
-    fn from_nonblocking(socket: Socket) -> io::Result<Self> {
+    pub(crate) fn from_nonblocking(socket: Socket) -> io::Result<Self> {
         Connection::trusted(socket.into(), Kind::Stream)
     }
 }
 
-/// One accept, its socket non-blocking and close-on-exec from birth where the system can do that in one call.
-fn accept(listener: &Socket) -> io::Result<(Socket, SockAddr)> {
+/// One accept. A signal is no reason to come back without a connection.
+pub(crate) fn accept(listener: &Socket) -> io::Result<(Socket, SockAddr)> {
+    loop {
+        match accept_once(listener) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+/// The socket is non-blocking and close-on-exec from birth where the system can do that in one call.
+fn accept_once(listener: &Socket) -> io::Result<(Socket, SockAddr)> {
     #[cfg(any(
         target_os = "linux",
         target_os = "android",
@@ -304,28 +316,14 @@ fn accept(listener: &Socket) -> io::Result<(Socket, SockAddr)> {
 }
 
 /// A TCP socket of the address's family, non-blocking and close-on-exec.
-fn new_socket(address: SocketAddr) -> io::Result<Socket> {
+pub(crate) fn new_socket(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     Ok(socket)
 }
 
-/// Whether an attempt to connect has come to its end: asked again each time the kernel reports something.
-fn connected(stream: &std::net::TcpStream) -> io::Result<()> {
-    if let Some(error) = stream.take_error()? {
-        return Err(error);
-    }
-    match stream.peer_addr() {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotConnected => {
-            Err(io::ErrorKind::WouldBlock.into())
-        }
-        Err(error) => Err(error),
-    }
-}
-
 /// Tries one address after the other; if none works, tells what each said.
-async fn first_that_works<T, F>(
+pub(crate) async fn first_that_works<T, F>(
     addresses: Vec<SocketAddr>,
     what: &str,
     attempt: impl Fn(SocketAddr) -> F,
@@ -345,6 +343,13 @@ where
         }
     }
     Err(io::Error::new(kind, format!("cannot {what} {}", failures.join("; "))))
+}
+
+/// What was accepted, as a stream and its peer's address.
+fn connection((socket, address): (Socket, SockAddr)) -> io::Result<(TcpStream, SocketAddr)> {
+    // Some systems give an empty address for a connection that its peer has reset in the queue.
+    let address = address.as_socket().ok_or(io::ErrorKind::ConnectionAborted)?;
+    Ok((TcpStream::from_nonblocking(socket)?, address))
 }
 
 fn socket_addr(address: &SockAddr) -> io::Result<SocketAddr> {

@@ -365,6 +365,14 @@ impl<T: AsFd> AsyncSocket<T> {
         operation(&self.io).inspect_err(|error| self.registration.source.read.failed(error))
     }
 
+    /// As [`write_with`](Self::write_with), without waiting: calls `operation` once. If it would block, the next wait waits.
+    ///
+    /// # Errors
+    /// All that `operation` gives.
+    pub fn try_write_with<R>(&self, operation: impl FnOnce(&T) -> io::Result<R>) -> io::Result<R> {
+        operation(&self.io).inspect_err(|error| self.registration.source.write.failed(error))
+    }
+
     /// For `poll_*` methods of traits: [`read_with`](Self::read_with) without a future. All wakers it was polled with since
     /// the kernel's last report are woken at the next.
     ///

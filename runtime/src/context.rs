@@ -33,6 +33,7 @@ thread_local! {
     static WATCHED: Cell<bool> = const { Cell::new(false) };
     static OWN_TIME: Cell<bool> = const { Cell::new(false) };
     static OPERATIONS: Cell<u32> = const { Cell::new(OPERATIONS_PER_POLL) };
+    static EXHAUSTED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// How many operations on sockets one poll may do before it has to let others run. It bounds what a client that always
@@ -175,38 +176,39 @@ pub fn parked(wait: &Wait<'_>) {
 /// Takes one operation off this poll's allowance; `false`: there is none left.
 #[inline(always)]
 pub(crate) fn spend_operation() -> bool {
-    let left = OPERATIONS.get();
-    if left == 0 {
-        // Whoever is told so ends its poll; the next one finds a full allowance, even under an executor that refills none.
+    let Some(left) = OPERATIONS.get().checked_sub(1) else {
+        // Whoever is told so returns Pending. A second one in the same poll (of a `zip`, say) finds a new allowance, and so
+        // does the next poll, even under an executor that refills none.
+        OPERATIONS.set(OPERATIONS_PER_POLL);
         look_outside();
         return false;
-    }
-    OPERATIONS.set(left - 1);
+    };
+    OPERATIONS.set(left);
     true
 }
 
 /// Takes off what an operation that has moved `bytes` costs beside its one: time goes with the bytes.
 #[inline(always)]
 pub(crate) fn spend_bytes(bytes: usize) {
-    if bytes >= BYTES_PER_OPERATION && !is_exhausted() {
-        let operations = (bytes / BYTES_PER_OPERATION) as u32;
+    if let operations @ 1.. = (bytes / BYTES_PER_OPERATION) as u32 {
         OPERATIONS.set(OPERATIONS.get().saturating_sub(operations));
     }
 }
 
 /// The poll that runs has had its share: after the tasks that are ready with it, events and time come first.
 pub(crate) fn look_outside() {
-    OPERATIONS.set(OPERATIONS_PER_POLL + 1);
+    EXHAUSTED.set(true);
 }
 
 /// Whether the poll that has just ended has had its share.
 #[inline(always)]
 pub(crate) fn is_exhausted() -> bool {
-    OPERATIONS.get() > OPERATIONS_PER_POLL
+    EXHAUSTED.get()
 }
 
 /// A new poll, a new allowance.
 #[inline(always)]
 pub(crate) fn refill_operations() {
     OPERATIONS.set(OPERATIONS_PER_POLL);
+    EXHAUSTED.set(false);
 }

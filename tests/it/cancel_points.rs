@@ -23,6 +23,8 @@
 //! | net's listener                | net_accept, incoming, served (serve), listened (bind)                                   |
 //! | net's stream                  | net_stream (read, peek), connect, net_readable, net_lent, net_vectored, write_vectored, write_all, read_exact |
 //! | futures-io on it              | halves (owned), borrowed_halves, io_read                                                |
+//! | net's datagrams               | udp (recv), udp_by_name (bind, connect), net_datagram (recv_from, peek), datagram_send, datagram_send_to |
+//! | net's Unix listener           | unix_accept, unix_incoming                                                              |
 //! | processes                     | pipes (read, read_to_end), child (wait)                                                 |
 //!
 //! Comes from: main.rs. Goes to: all futures of the runtime and of net.
@@ -49,6 +51,7 @@ use runtime::{
 
 use crate::counting;
 use crate::support::counters::{Counter, CountingWaker, panicking_waker, until, until_async};
+use crate::support::folder::Folder;
 use crate::support::process::{descriptors, watched_descriptors};
 use crate::support::sockets::{fill_socket, net_tcp, pair};
 use crate::support::{in_child_process, run};
@@ -103,6 +106,13 @@ const SCENES: &[(&str, Play)] = scenes![
     io_read,
     pipes,
     child,
+    udp,
+    udp_by_name,
+    net_datagram,
+    datagram_send,
+    datagram_send_to,
+    unix_accept,
+    unix_incoming,
 ];
 
 type Play = fn(Case) -> Pin<Box<dyn Future<Output = ()>>>;
@@ -866,4 +876,116 @@ async fn child(case: Case) {
         None => child.wait().await,
     };
     assert!(status.unwrap().success(), "{case:?}");
+}
+
+async fn udp(case: Case) {
+    let socket = net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let to = socket.local_addr().unwrap();
+    let peer = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let mut buffer = [0; 8];
+    let got = case
+        .drive(socket.recv(&mut buffer), || assert_eq!(peer.send_to(b"abc", to).unwrap(), 3))
+        .await;
+    let received = match got {
+        Some(received) => received,
+        None => socket.recv(&mut buffer).await,
+    };
+    assert_eq!(received.unwrap().whole().unwrap(), 3, "{case:?}");
+    assert!(socket.try_recv(&mut buffer).is_err(), "{case:?}");
+}
+
+async fn udp_by_name(case: Case) {
+    let got = case.drive(net::UdpSocket::bind("localhost:0"), || ()).await;
+    assert!(got.is_none_or(|socket| socket.is_ok()), "{case:?}");
+    let socket = net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let got = case.drive(socket.connect("localhost:9"), || ()).await;
+    assert!(got.is_none_or(|done| done.is_ok() && socket.peer_addr().is_ok()), "{case:?}");
+}
+
+async fn net_datagram(case: Case) {
+    let (ours, theirs) = std::os::unix::net::UnixDatagram::pair().unwrap();
+    let socket = net::UnixDatagram::from_std(ours).unwrap();
+    let mut buffer = [0; 8];
+    let event = || {
+        theirs.send(b"abc").unwrap();
+        theirs.send(b"de").unwrap();
+    };
+    let got = case.drive(socket.recv_from(&mut buffer), event).await;
+    if got.is_none() {
+        assert_eq!(socket.recv(&mut buffer).await.unwrap().count, 3, "{case:?}");
+    }
+    assert_eq!(socket.recv(&mut buffer).await.unwrap().count, 2, "{case:?}");
+    // A peek takes nothing however it ends.
+    let _ =
+        case.drive(socket.peek(&mut buffer), || assert_eq!(theirs.send(b"f").unwrap(), 1)).await;
+    assert_eq!(socket.recv(&mut buffer).await.unwrap().count, 1, "{case:?}");
+}
+
+/// Sends single bytes until the queue is full, and says how many.
+fn fill_queue(send: impl Fn() -> std::io::Result<usize>) -> usize {
+    (0..).find(|_| send().is_err()).expect("some time it is full")
+}
+
+async fn datagram_send(case: Case) {
+    let (socket, peer) = net::UnixDatagram::pair().unwrap();
+    let full = fill_queue(|| socket.try_send(b"x"));
+    let drain = || {
+        for _ in 0..full {
+            assert_eq!(peer.try_recv(&mut [0; 8]).unwrap().count, 1);
+        }
+    };
+    let got = case.drive(socket.send(b"abc"), drain).await;
+    let sent = got.is_some_and(|count| count.unwrap() == 3);
+    assert_eq!(peer.try_recv(&mut [0; 8]).is_ok(), sent, "{case:?}");
+    assert_eq!(socket.send(b"de").await.unwrap(), 2, "{case:?}");
+    assert_eq!(peer.recv(&mut [0; 8]).await.unwrap().count, 2, "{case:?}");
+}
+
+async fn datagram_send_to(case: Case) {
+    let folder = Folder::new();
+    let peer = net::UnixDatagram::bind(folder.at("d")).await.unwrap();
+    let filler = net::UnixDatagram::unbound().unwrap();
+    let full = fill_queue(|| filler.try_send_to(b"x", folder.at("d")));
+    let drain = || {
+        for _ in 0..full {
+            assert_eq!(peer.try_recv(&mut [0; 8]).unwrap().count, 1);
+        }
+    };
+    let socket = net::UnixDatagram::unbound().unwrap();
+    let got = case.drive(socket.send_to(b"abc", folder.at("d")), drain).await;
+    let sent = got.is_some_and(|count| count.unwrap() == 3);
+    assert_eq!(peer.try_recv(&mut [0; 8]).is_ok(), sent, "{case:?}");
+    assert_eq!(socket.send_to(b"de", folder.at("d")).await.unwrap(), 2, "{case:?}");
+    assert_eq!(peer.recv(&mut [0; 8]).await.unwrap().count, 2, "{case:?}");
+}
+
+async fn unix_accept(case: Case) {
+    let folder = Folder::new();
+    let listener = net::UnixListener::bind(folder.at("s")).await.unwrap();
+    let mut client = None;
+    let connect =
+        || client = Some(std::os::unix::net::UnixStream::connect(folder.at("s")).unwrap());
+    let got = case.drive(listener.accept(), connect).await;
+    let (stream, _) = match got {
+        Some(accepted) => accepted.unwrap(),
+        None => listener.accept().await.unwrap(),
+    };
+    client.unwrap().write_all(b"abc").unwrap();
+    assert_eq!(stream.read(&mut [0; 8]).await.unwrap(), 3, "{case:?}");
+}
+
+async fn unix_incoming(case: Case) {
+    let folder = Folder::new();
+    let listener = net::UnixListener::bind(folder.at("s")).await.unwrap();
+    let mut client = None;
+    let connect =
+        || client = Some(std::os::unix::net::UnixStream::connect(folder.at("s")).unwrap());
+    let mut connections = listener.incoming();
+    let got = case.drive(connections.next(), connect).await;
+    let stream = match got {
+        Some(accepted) => accepted,
+        None => connections.next().await,
+    };
+    client.unwrap().write_all(b"abc").unwrap();
+    assert_eq!(stream.unwrap().unwrap().read(&mut [0; 8]).await.unwrap(), 3, "{case:?}");
 }

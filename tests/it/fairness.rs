@@ -220,6 +220,40 @@ fn the_allowance_is_for_all_sockets_of_a_poll_together() {
     });
 }
 
+/// What refuses the one socket gives the other a new allowance, but not the task a second turn.
+#[test]
+fn a_poll_that_had_its_share_ends_the_batch_whatever_else_it_does() {
+    within(20, || {
+        let watcher = Rc::new(Watcher::default());
+        let rt = Runtime::builder().instrument(Rc::clone(&watcher) as _).build().unwrap();
+        rt.block_on(async {
+            let (flooded, mut flood) = pair();
+            let (trickled, mut trickle) = pair();
+            flood.write_all(&[7; 1280]).unwrap();
+            trickle.write_all(&[7; 20]).unwrap();
+            let task = spawn(async move {
+                let flooded = async {
+                    for _ in 0..1280 {
+                        flooded.recv(&mut [0; 1]).await.unwrap();
+                    }
+                };
+                let trickled = async {
+                    for _ in 0..20 {
+                        trickled.recv(&mut [0; 1]).await.unwrap();
+                        yield_now().await;
+                    }
+                };
+                futures_lite::future::zip(flooded, trickled).await;
+            });
+            let id = task.id();
+            let before = watcher.waits.get();
+            task.await.unwrap();
+            let (waits, polls) = (watcher.waits.get() - before, watcher.polls_of(id));
+            assert!(waits >= 10, "{waits} waits in {polls} polls");
+        });
+    });
+}
+
 #[test]
 fn bytes_count_too_a_kibibyte_as_an_operation() {
     within(20, || {

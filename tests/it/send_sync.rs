@@ -81,7 +81,15 @@ never!(Send: Duplex, Hostile, Rc<TestClock>, net::MemoryStream, net::MemoryListe
 never!(Sync: Duplex, Hostile, TestClock, net::MemoryStream, net::MemoryListener, net::MemoryConnector);
 always!(Unpin: Duplex, Hostile, TestClock, net::MemoryStream, net::MemoryListener);
 never!(Send: net::TcpStream, net::TcpListener, net::OwnedReadHalf, net::OwnedWriteHalf);
+always!(Send & Sync & Unpin: net::ConnectOptions, net::ConnectErrors);
 always!(Unpin: net::TcpStream, net::TcpListener, net::OwnedReadHalf, net::OwnedWriteHalf);
+always!(Send & Sync & Unpin: net::UdpOptions, net::UnixOptions, net::Received);
+never!(Send: net::UdpSocket, net::UnixDatagram, net::UnixListener, net::UnixStream, net::UnixIncoming<'static>);
+never!(Sync: net::UdpSocket, net::UnixDatagram, net::UnixListener, net::UnixStream, net::UnixIncoming<'static>);
+always!(Unpin: net::UdpSocket, net::UnixDatagram, net::UnixListener, net::UnixStream, net::UnixIncoming<'static>);
+always!(Send & Sync & Unpin: net::Copied, net::CopyError, net::Ending, net::Side, net::LineError);
+always!(Send & Sync & Unpin: net::Buffered<u8>, net::Lines<u8>, net::Split<u8>);
+never!(Send: net::Buffered<Bound>, net::Lines<Bound>, net::Split<Bound>);
 
 /// The futures of `timeout` and `CancelToken::run` cross if the one inside does.
 fn timeouts() {

@@ -6,6 +6,7 @@
 //! Comes from: main.rs. Goes to: net/src/serve.rs.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
@@ -13,13 +14,20 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use futures_lite::io::Cursor;
-use net::{Excess, Limits, ListenOptions, Listener, Served, TcpListener, serve};
-use runtime::{CancelToken, JoinHandle, PanicPolicy, Runtime, sleep, spawn, unblock, yield_now};
+use futures_lite::io::{AsyncReadExt, AsyncWriteExt, Cursor};
+use net::{
+    Excess, Limits, ListenOptions, Listener, MemoryConnector, MemoryListener, MemoryStream, Served,
+    TcpListener, serve,
+};
+use runtime::{
+    CancelToken, JoinHandle, PanicPolicy, Runtime, now, sleep, spawn, testing, unblock, yield_now,
+};
 
-use crate::support::counters::{Counter, on_drop, until_async};
+use crate::support::counters::{
+    Counter, CountingWaker, on_drop, panicking_waker, poll_with, until_async,
+};
 use crate::support::process::{descriptors, limit_descriptors};
-use crate::support::{in_child_process, run, within};
+use crate::support::{in_child_process, panic_quietly, run, within};
 
 /// An echo server with these limits; its address, what stops it, and what it has done.
 async fn echo(limits: Limits) -> (SocketAddr, CancelToken, JoinHandle<io::Result<Served>>) {
@@ -435,5 +443,400 @@ fn a_busy_server_answers_many_at_once() {
             .unwrap();
         stop.cancel();
         assert_eq!(server.await.unwrap().unwrap().accepted, 160);
+    });
+}
+
+// ---- by a clock that jumps, and over a network in memory
+
+/// A queue of connections as a kernel has it: an error leaves them in there.
+struct Troubled {
+    queue: MemoryListener,
+    next: RefCell<Option<(MemoryStream, u64)>>,
+    errors: Rc<RefCell<VecDeque<io::Error>>>,
+}
+
+impl Listener for Troubled {
+    type Stream = MemoryStream;
+    type Address = u64;
+
+    async fn accept(&self) -> io::Result<(MemoryStream, u64)> {
+        if self.next.borrow().is_none() {
+            let next = self.queue.accept().await?;
+            *self.next.borrow_mut() = Some(next);
+        }
+        self.try_accept()
+    }
+
+    fn try_accept(&self) -> io::Result<(MemoryStream, u64)> {
+        let next = self.next.take().map_or_else(|| self.queue.try_accept(), Ok)?;
+        match self.errors.borrow_mut().pop_front() {
+            None => Ok(next),
+            Some(error) => {
+                *self.next.borrow_mut() = Some(next);
+                Err(error)
+            }
+        }
+    }
+}
+
+/// An echo server in memory, with what connects to it, stops it, and troubles its accepts.
+struct Memory {
+    network: MemoryConnector,
+    errors: Rc<RefCell<VecDeque<io::Error>>>,
+    stop: CancelToken,
+    server: JoinHandle<io::Result<Served>>,
+}
+
+impl Memory {
+    /// Its streams hold 16 bytes in each direction.
+    fn start(limits: Limits) -> Memory {
+        let queue = MemoryListener::new(16);
+        let (network, errors, stop) = (queue.connector(), Rc::default(), CancelToken::new());
+        let listener = Troubled { queue, next: RefCell::default(), errors: Rc::clone(&errors) };
+        let limits = limits.shutdown(stop.clone()).log(|_| {});
+        let server = spawn(serve(listener, limits, async |mut stream: MemoryStream, _| {
+            let mut buffer = [0; 16];
+            while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+                if stream.write_all(&buffer[..count]).await.is_err() {
+                    return;
+                }
+            }
+        }));
+        Memory { network, errors, stop, server }
+    }
+
+    /// A connection that has been answered, so it is one of the open ones.
+    async fn connect(&self) -> MemoryStream {
+        let mut client = self.network.connect().unwrap();
+        client.write_all(b"abc").await.unwrap();
+        client.read_exact(&mut [0; 3]).await.unwrap();
+        client
+    }
+
+    fn fail_next(&self, number: i32) {
+        self.errors.borrow_mut().push_back(io::Error::from_raw_os_error(number));
+    }
+
+    async fn stop(self) -> Served {
+        self.stop.cancel();
+        self.server.await.unwrap().unwrap()
+    }
+}
+
+/// As [`run`], by a test's time.
+fn jump(body: impl AsyncFnOnce() + Send + 'static) {
+    within(60, || testing::run(body()));
+}
+
+const MS: Duration = Duration::from_millis(1);
+
+#[test]
+fn every_error_of_an_accept_is_of_one_of_three_kinds() {
+    jump(async || {
+        let of_a_connection = [
+            libc::ECONNABORTED,
+            libc::ECONNRESET,
+            libc::EPERM,
+            libc::EPROTO,
+            libc::ENOPROTOOPT,
+            libc::ENETDOWN,
+            libc::ENETUNREACH,
+            libc::EHOSTDOWN,
+            libc::EHOSTUNREACH,
+            libc::ETIMEDOUT,
+        ]
+        .map(io::Error::from_raw_os_error);
+        // What a listener gives that is not the kernel's, such as one that speaks TLS first.
+        let of_its_peer = [
+            ErrorKind::ConnectionAborted,
+            ErrorKind::ConnectionReset,
+            ErrorKind::BrokenPipe,
+            ErrorKind::TimedOut,
+            ErrorKind::UnexpectedEof,
+            ErrorKind::InvalidData,
+        ]
+        .map(|kind| io::Error::new(kind, "of the peer"));
+        for error in of_a_connection.into_iter().chain(of_its_peer) {
+            let (text, server) = (error.to_string(), Memory::start(Limits::new()));
+            server.errors.borrow_mut().push_back(error);
+            let start = now();
+            drop(server.connect().await);
+            assert_eq!(now(), start, "it does not rest: {text}");
+            let expected = Served { accepted: 1, failed: 1, ..Served::default() };
+            assert_eq!(server.stop().await, expected, "{text}");
+        }
+
+        let of_the_process =
+            [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::ENOSPC]
+                .map(io::Error::from_raw_os_error);
+        for error in of_the_process.into_iter().chain([ErrorKind::OutOfMemory.into()]) {
+            let (text, server) = (error.to_string(), Memory::start(Limits::new()));
+            server.errors.borrow_mut().push_back(error);
+            let start = now();
+            drop(server.connect().await);
+            assert_eq!(now() - start, 100 * MS, "{text}");
+            let expected = Served { accepted: 1, rests: 1, ..Served::default() };
+            assert_eq!(server.stop().await, expected, "{text}");
+        }
+
+        for number in [libc::EBADF, libc::EINVAL, libc::ENOTSOCK, libc::EFAULT] {
+            let server = Memory::start(Limits::new());
+            server.fail_next(number);
+            let mut client = server.network.connect().unwrap();
+            let error = server.server.await.unwrap().unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(number));
+            assert_eq!(client.read(&mut [0; 1]).await.unwrap(), 0, "the listener is closed");
+        }
+    });
+}
+
+#[test]
+fn a_rest_ends_as_soon_as_one_of_the_own_connections_does() {
+    jump(async || {
+        let server = Memory::start(Limits::new());
+        let (first, start) = (server.connect().await, now());
+        server.fail_next(libc::EMFILE);
+        spawn(async move {
+            sleep(10 * MS).await;
+            drop(first);
+        });
+        drop(server.connect().await);
+        assert_eq!(now() - start, 10 * MS);
+        assert_eq!(server.stop().await.rests, 1);
+    });
+}
+
+#[test]
+fn a_shutdown_ends_a_rest() {
+    jump(async || {
+        let server = Memory::start(Limits::new());
+        (0..10).for_each(|_| server.fail_next(libc::EMFILE));
+        let (_client, start) = (server.network.connect().unwrap(), now());
+        sleep(10 * MS).await;
+        assert_eq!(server.stop().await, Served { rests: 1, ..Served::default() });
+        assert_eq!(now() - start, 10 * MS);
+    });
+}
+
+#[test]
+fn a_rest_is_told_once_however_many_follow() {
+    jump(async || {
+        let told = Rc::new(Cell::new(0));
+        let tell = Rc::clone(&told);
+        let queue = MemoryListener::new(16);
+        let network = queue.connector();
+        let errors: VecDeque<_> =
+            (0..50).map(|_| io::Error::from_raw_os_error(libc::ENFILE)).collect();
+        let errors = Rc::new(RefCell::new(errors));
+        let listener = Troubled { queue, next: RefCell::default(), errors };
+        let stop = CancelToken::new();
+        let limits = Limits::new().shutdown(stop.clone()).log(move |line| {
+            assert!(line.starts_with("cannot accept: "), "{line}");
+            tell.set(tell.get() + 1);
+        });
+        let handler = async |mut stream: MemoryStream, _| stream.write_all(b"x").await;
+        let server = spawn(serve(listener, limits, handler));
+        let (mut client, start) = (network.connect().unwrap(), now());
+        client.read_exact(&mut [0; 1]).await.unwrap();
+        assert_eq!((now() - start, told.get()), (50 * 100 * MS, 1));
+        stop.cancel();
+        assert_eq!(server.await.unwrap().unwrap().rests, 50);
+    });
+}
+
+#[test]
+fn an_aborted_connection_in_the_queue_at_a_shutdown_does_not_cost_those_behind_it() {
+    jump(async || {
+        let server = Memory::start(Limits::new());
+        server.fail_next(libc::ECONNABORTED);
+        let mut clients: Vec<_> = (0..3).map(|_| server.network.connect().unwrap()).collect();
+        server.stop.cancel();
+        for client in &mut clients {
+            client.write_all(b"abc").await.unwrap();
+            client.read_exact(&mut [0; 3]).await.unwrap();
+        }
+        clients.clear();
+        let expected = Served { accepted: 3, failed: 1, ..Served::default() };
+        assert_eq!(server.stop().await, expected);
+    });
+}
+
+#[test]
+fn those_who_wait_for_a_place_at_a_shutdown_are_closed_and_counted() {
+    jump(async || {
+        let server = Memory::start(Limits::new().connections(0)); // which is one
+        let first = server.connect().await;
+        let mut waiting: Vec<_> = (0..3).map(|_| server.network.connect().unwrap()).collect();
+        server.stop.cancel();
+        for client in &mut waiting {
+            assert_eq!(client.read(&mut [0; 1]).await.unwrap(), 0);
+        }
+        drop(first);
+        let expected = Served { accepted: 1, refused: 3, ..Served::default() };
+        assert_eq!(server.stop().await, expected);
+    });
+}
+
+#[test]
+fn a_listener_that_fails_leaves_the_open_connections_the_drain_s_time() {
+    jump(async || {
+        let server = Memory::start(Limits::new().drain(50 * MS));
+        let (mut quick, mut slow) = (server.connect().await, server.connect().await);
+        server.fail_next(libc::EINVAL);
+        let (_next, start) = (server.network.connect().unwrap(), now());
+        sleep(10 * MS).await;
+        assert!(server.network.connect().is_err(), "the listener is closed by now");
+        quick.write_all(b"abc").await.unwrap();
+        quick.read_exact(&mut [0; 3]).await.unwrap();
+        drop(quick);
+        assert_eq!(slow.read(&mut [0; 1]).await.unwrap(), 0, "it is cut");
+        assert_eq!(now() - start, 50 * MS);
+        assert_eq!(server.server.await.unwrap().unwrap_err().raw_os_error(), Some(libc::EINVAL));
+    });
+}
+
+#[test]
+fn a_drain_may_be_without_end() {
+    jump(async || {
+        let server = Memory::start(Limits::new().drain(Duration::MAX));
+        let (client, start) = (server.connect().await, now());
+        spawn(async move {
+            sleep(Duration::from_secs(86_400)).await;
+            drop(client);
+        });
+        assert_eq!(server.stop().await, Served { accepted: 1, ..Served::default() });
+        assert_eq!(now() - start, Duration::from_secs(86_400));
+    });
+}
+
+/// Longer than a stream in memory takes at once here.
+const REFUSAL: &str = "there are too many of you; come later\n";
+
+fn refusing() -> Limits {
+    Limits::new().connections(1).excess(Excess::Refuse(REFUSAL.into()))
+}
+
+#[test]
+fn a_crowd_of_refused_clients_that_do_not_read_is_kept_for_a_second_and_no_longer() {
+    jump(async || {
+        let server = Memory::start(refusing());
+        let (first, start) = (server.connect().await, now());
+        let crowd: Vec<_> = (0..200).map(|_| server.network.connect().unwrap()).collect();
+        testing::until_idle().await;
+        // Those beyond 64 are closed at once, and told nothing.
+        for mut client in crowd.into_iter().skip(64) {
+            assert_eq!(client.read(&mut [0; 64]).await.unwrap(), 0);
+        }
+        assert!(now() - start < MS);
+        // With a place among the 64 free again, the next is told all.
+        sleep(Duration::from_secs(1)).await;
+        let mut next = server.network.connect().unwrap();
+        let mut text = String::new();
+        next.read_to_string(&mut text).await.unwrap();
+        assert_eq!(text, REFUSAL);
+        drop((first, next));
+        let expected = Served { accepted: 1, refused: 201, ..Served::default() };
+        assert_eq!(server.stop().await, expected);
+    });
+}
+
+#[test]
+fn a_shutdown_lets_those_who_are_refused_read_why() {
+    jump(async || {
+        let server = Memory::start(refusing());
+        let first = server.connect().await;
+        let mut refused = server.network.connect().unwrap();
+        let reader = spawn(async move {
+            let mut text = Vec::new();
+            for _ in REFUSAL.bytes() {
+                sleep(MS).await;
+                let mut byte = [0];
+                refused.read_exact(&mut byte).await.unwrap();
+                text.extend(byte);
+            }
+            text
+        });
+        testing::until_idle().await;
+        drop(first);
+        assert_eq!(server.stop().await.refused, 1);
+        sleep(2 * MS).await; // the last bytes lie in the stream
+        assert!(reader.is_finished(), "the server was gone before");
+        assert_eq!(reader.await.unwrap(), REFUSAL.as_bytes());
+    });
+}
+
+#[test]
+fn nothing_of_a_server_is_left_when_it_returns() {
+    jump(async || {
+        let server = Memory::start(refusing().drain(Duration::ZERO));
+        let (mut first, mut refused) = (server.connect().await, server.network.connect().unwrap());
+        testing::until_idle().await;
+        let expected = Served { accepted: 1, refused: 1, cut: 1, ..Served::default() };
+        assert_eq!(server.stop().await, expected);
+        for stream in [&mut first, &mut refused] {
+            let error = stream.write_all(b"anybody?").await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::BrokenPipe);
+        }
+    });
+}
+
+#[test]
+fn a_panic_in_the_drop_of_a_cut_handler_goes_to_the_policy() {
+    static PANICS: Mutex<usize> = Mutex::new(0);
+    within(30, || {
+        let rt = Runtime::builder()
+            .panic_policy(PanicPolicy::Hook(|_, _| *PANICS.lock().unwrap() += 1))
+            .build()
+            .unwrap();
+        rt.block_on(async {
+            let listener = MemoryListener::new(16);
+            let (network, stop) = (listener.connector(), CancelToken::new());
+            let (begun, drops) = (Counter::new(), Counter::new());
+            let (begins, inside) = (begun.clone(), drops.clone());
+            let limits = Limits::new().shutdown(stop.clone()).drain(Duration::ZERO);
+            let server = spawn(serve(listener, limits, async move |_stream, number| {
+                begins.up();
+                let _counted = inside.guard();
+                let _bad = on_drop(move || {
+                    if number % 2 == 0 {
+                        panic_quietly("of a drop");
+                    }
+                });
+                std::future::pending::<()>().await;
+            }));
+            let _clients: Vec<_> = (0..6).map(|_| network.connect().unwrap()).collect();
+            until_async(|| begun.get() == 6).await;
+            stop.cancel();
+            assert_eq!(server.await.unwrap().unwrap().cut, 6);
+            assert_eq!((drops.get(), *PANICS.lock().unwrap()), (6, 3));
+        });
+        assert_eq!(rt.unobserved_panics(), 3);
+    });
+}
+
+#[test]
+fn a_handler_s_panic_beside_one_of_the_waker_that_waits_for_its_place_is_no_end_of_the_process() {
+    in_child_process(|| {
+        runtime::block_on(async {
+            let listener = MemoryListener::new(16);
+            let network = listener.connector();
+            let limits = Limits::new().connections(1);
+            let mut server =
+                Box::pin(serve(listener, limits, async |mut stream: MemoryStream, _| {
+                    stream.read_exact(&mut [0; 1]).await.unwrap();
+                    panic_quietly("of the handler");
+                }));
+            let mut client = network.connect().unwrap();
+            // Accepted, and now it waits for the place to be free.
+            assert!(poll_with(&mut server, &panicking_waker()).is_pending());
+            client.write_all(b"x").await.unwrap();
+            assert_eq!(client.read(&mut [0; 1]).await.unwrap(), 0);
+            // The place is free again.
+            let _second = network.connect().unwrap();
+            let (woken, waker) = CountingWaker::new();
+            assert!(poll_with(&mut server, &waker).is_pending());
+            assert_eq!(woken.wakes(), 0);
+            drop(server);
+        });
     });
 }

@@ -14,14 +14,13 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::OnceLock;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::process::children_of;
 use crate::support::sockets::reset;
-use crate::support::within;
+use crate::support::{program, within};
 
 /// How long anything may take that should be there at once: a busy machine is no failure.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -511,7 +510,7 @@ fn those_beyond_the_connection_limit_are_told_so_until_there_is_room() {
 fn out_of_descriptors_it_waits_without_spinning_and_everyone_is_served() {
     deadline(180, || {
         let command = "ulimit -n 64 && exec \"$@\"";
-        let program = binary("server");
+        let program = server_program("server");
         let mut shell = Command::new("sh");
         shell.args(["-c", command, "sh"]).arg(program).args(["fib", "--addr", "127.0.0.1:0"]);
         let server = Server::start_as(shell);
@@ -666,7 +665,7 @@ fn workers_share_the_port_and_stop_together() {
 #[test]
 fn a_stopped_terminal_never_stops_the_loop() {
     deadline(180, || {
-        let mut command = Command::new(binary("server"));
+        let mut command = Command::new(server_program("server"));
         command.args(["fib", "--addr", "127.0.0.1:0"]).stdout(Stdio::piped());
         let mut child = Running(command.spawn().unwrap());
         let mut terminal = BufReader::new(child.0.stdout.take().unwrap());
@@ -753,22 +752,22 @@ fn nineteen_thousand_connections() {
 
 /// As [`within`], for tests of the programs, which are built before the clock starts.
 #[track_caller]
-fn deadline(seconds: u64, body: impl FnOnce() + Send + 'static) {
-    binary("server");
+pub(crate) fn deadline(seconds: u64, body: impl FnOnce() + Send + 'static) {
+    server_program("server");
     within(seconds, body);
 }
 
 // ---- the server as a process
 
 /// A server that is killed when it is dropped.
-struct Server {
+pub(crate) struct Server {
     child: Running,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// What it prints, after the first line.
     lines: Receiver<String>,
 }
 
-struct Running(Child);
+pub(crate) struct Running(pub(crate) Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -779,8 +778,8 @@ impl Drop for Running {
 }
 
 impl Server {
-    fn start(args: &[&str]) -> Server {
-        let mut command = Command::new(binary("server"));
+    pub(crate) fn start(args: &[&str]) -> Server {
+        let mut command = Command::new(server_program("server"));
         Server::start_as({
             command.args(args).args(["--addr", "127.0.0.1:0"]);
             command
@@ -802,7 +801,7 @@ impl Server {
         Server { child, address, lines }
     }
 
-    fn connect(&self) -> Client {
+    pub(crate) fn connect(&self) -> Client {
         Client::connect(self.address)
     }
 
@@ -833,7 +832,7 @@ impl Server {
 
     /// Waits until it has so many connections; where there is no `/proc`, it does not wait.
     #[track_caller]
-    fn settles_at(&self, connections: usize) {
+    pub(crate) fn settles_at(&self, connections: usize) {
         let settled = eventually(|| {
             let sockets = self.sockets()?;
             // The listener is one too, and so are the two of the pair by which signals come.
@@ -919,7 +918,7 @@ impl Server {
 }
 
 /// A client that does not wait for ever.
-struct Client {
+pub(crate) struct Client {
     reader: BufReader<TcpStream>,
 }
 
@@ -933,7 +932,7 @@ impl Client {
         Client { reader: BufReader::with_capacity(512, stream) }
     }
 
-    fn stream(&self) -> &TcpStream {
+    pub(crate) fn stream(&self) -> &TcpStream {
         self.reader.get_ref()
     }
 
@@ -944,13 +943,13 @@ impl Client {
     }
 
     #[track_caller]
-    fn send(&self, bytes: impl AsRef<[u8]>) {
+    pub(crate) fn send(&self, bytes: impl AsRef<[u8]>) {
         self.stream().write_all(bytes.as_ref()).unwrap();
     }
 
     /// Ends its side: what it has sent is all.
     #[track_caller]
-    fn end(&self) {
+    pub(crate) fn end(&self) {
         self.stream().shutdown(Shutdown::Write).unwrap();
     }
 
@@ -961,7 +960,7 @@ impl Client {
 
     /// One line, without its end.
     #[track_caller]
-    fn line(&mut self) -> String {
+    pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();
         self.reader.read_line(&mut line).unwrap();
         assert!(line.ends_with('\n'), "the connection has ended behind {line:?}");
@@ -980,19 +979,19 @@ impl Client {
     }
 
     #[track_caller]
-    fn ask(&mut self, request: &str, answer: &str) {
+    pub(crate) fn ask(&mut self, request: &str, answer: &str) {
         self.send(request);
         assert_eq!(self.line(), answer);
     }
 
     /// All that comes until the server ends the connection.
     #[track_caller]
-    fn rest(self) -> String {
+    pub(crate) fn rest(self) -> String {
         String::from_utf8(self.rest_of_bytes()).unwrap()
     }
 
     #[track_caller]
-    fn rest_of_bytes(mut self) -> Vec<u8> {
+    pub(crate) fn rest_of_bytes(mut self) -> Vec<u8> {
         let mut rest = Vec::new();
         self.reader.read_to_end(&mut rest).unwrap();
         rest
@@ -1023,7 +1022,7 @@ fn within_the_grace(mut is_answered: impl FnMut() -> bool) {
 }
 
 /// Asks until there is an answer, or patience ends.
-fn eventually<T>(mut ask: impl FnMut() -> Option<T>) -> Option<T> {
+pub(crate) fn eventually<T>(mut ask: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(answer) = ask() {
@@ -1046,7 +1045,7 @@ fn nc(server: &Server, input: &str) -> Output {
 }
 
 fn run(name: &str, args: &[&str]) -> Output {
-    let mut command = Command::new(binary(name));
+    let mut command = Command::new(server_program(name));
     command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped());
     finish(Running(command.spawn().unwrap()))
 }
@@ -1069,27 +1068,11 @@ fn text(output: &Output) -> &str {
     std::str::from_utf8(&output.stdout).unwrap()
 }
 
-fn is_installed(program: &str) -> bool {
+pub(crate) fn is_installed(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
-/// A program of the package `server`, of this build: beside the folder in which this test lies. Built first, since the
-/// test's own build does not.
-fn binary(name: &str) -> PathBuf {
-    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    let folder = FOLDER.get_or_init(|| {
-        let test = std::env::current_exe().unwrap();
-        let folder = test.parent().and_then(Path::parent).unwrap();
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "--package", "server", "--bins", "--target-dir"]);
-        cargo.arg(folder.parent().unwrap());
-        cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
-        if folder.ends_with("release") {
-            cargo.arg("--release");
-        }
-        assert!(cargo.status().unwrap().success(), "the server does not build");
-        folder.to_owned()
-    });
-    folder.join(name)
+fn server_program(name: &str) -> PathBuf {
+    program("server", "bins", name)
 }

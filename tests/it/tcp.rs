@@ -144,6 +144,24 @@ fn names_are_resolved() {
 }
 
 #[test]
+fn whatever_is_an_address_already_needs_no_resolver() {
+    run(async || {
+        let address: SocketAddr = "127.0.0.1:80".parse().unwrap();
+        let other: SocketAddr = "[::1]:81".parse().unwrap();
+        let (SocketAddr::V4(four), SocketAddr::V6(six)) = (address, other) else { unreachable!() };
+        assert_eq!(resolve(four).await.unwrap(), [address]);
+        assert_eq!(resolve(six).await.unwrap(), [other]);
+        assert_eq!(resolve(("::1", 81)).await.unwrap(), [other]);
+        assert_eq!(resolve([address, other]).await.unwrap(), [address, other]);
+        assert_eq!(resolve(&vec![address, other]).await.unwrap(), [address, other]);
+        assert_eq!(resolve(&[address, other][..]).await.unwrap(), [address, other]);
+        let error = resolve([]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        assert!(error.to_string().contains("the list is empty"), "{error}");
+    });
+}
+
+#[test]
 fn a_connect_by_name_works() {
     run(async || {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

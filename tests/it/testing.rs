@@ -14,6 +14,7 @@ use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -779,6 +780,32 @@ fn a_listener_in_memory_queues_and_refuses_as_a_port_does() {
             numbers.insert(acceptor.await.unwrap());
         }
         assert!(numbers.into_iter().eq([1, 2]));
+    });
+}
+
+#[test]
+fn an_accept_in_memory_that_is_dropped_leaves_no_waker_and_takes_no_wake() {
+    run(async || {
+        let listener = MemoryListener::new(16);
+        let (counts, waker) = CountingWaker::new();
+        for _ in 0..3 {
+            let mut accept = Box::pin(listener.accept());
+            assert!(poll_with(&mut accept, &waker).is_pending());
+            assert!(poll_with(&mut accept, &waker).is_pending());
+            drop(accept);
+        }
+        drop(waker);
+        assert_eq!(Arc::strong_count(&counts), 1);
+
+        let (left, leaving) = CountingWaker::new();
+        let (stays, staying) = CountingWaker::new();
+        let (mut first, mut second) = (Box::pin(listener.accept()), Box::pin(listener.accept()));
+        assert!(poll_with(&mut first, &leaving).is_pending());
+        assert!(poll_with(&mut second, &staying).is_pending());
+        let _client = listener.connector().connect().unwrap();
+        drop(first);
+        assert_eq!((left.wakes(), stays.wakes()), (1, 1));
+        assert!(poll_with(&mut second, &staying).is_ready());
     });
 }
 

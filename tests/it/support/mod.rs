@@ -3,6 +3,7 @@
 //! - [`within`] runs a test's body and fails it by name if it hangs; [`run`] does so with a `block_on` around it.
 //! - [`in_child_process`] runs the body in a process of its own: for tests whose subject is the process (descriptor limits,
 //!   forks, allocations, exits).
+//! - [`program`] builds a program of another package, for tests that run it.
 //! - [`counters`] has wakers, futures and guards that count; [`process`] counts this process's descriptors and threads;
 //!   what the heap holds is counted by counting.rs, beside this folder.
 //! - [`sockets`] makes pairs of connected sockets, one end for the runtime and one that blocks, as an independent oracle.
@@ -15,13 +16,15 @@
 #![allow(dead_code)]
 
 pub(crate) mod counters;
+pub(crate) mod folder;
 pub(crate) mod process;
 pub(crate) mod sockets;
 
 use std::any::type_name;
 use std::panic::resume_unwind;
+use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Output, Stdio};
-use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -173,4 +176,28 @@ pub(crate) async fn panic_of<T: 'static>(
 ) -> &'static str {
     let error = runtime::spawn(future).await.err().expect("it panics");
     *error.try_into_panic().unwrap().downcast().unwrap()
+}
+
+/// A program of `package`, of this build: beside the folder in which this test lies. Built first, with all of its `kind`
+/// (`bins` or `examples`), since the test's own build does not.
+pub(crate) fn program(package: &str, kind: &str, name: &str) -> PathBuf {
+    static BUILT: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    let test = std::env::current_exe().unwrap();
+    let folder = test.parent().and_then(Path::parent).unwrap();
+    let what = format!("the {kind} of {package}");
+    // Under the lock: whoever comes meanwhile needs the same, or would be kept waiting by cargo's own lock.
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    if !built.contains(&what) {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--quiet", "--package", package, &format!("--{kind}")]);
+        cargo.arg("--target-dir").arg(folder.parent().unwrap());
+        cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
+        if folder.ends_with("release") {
+            cargo.arg("--release");
+        }
+        assert!(cargo.status().unwrap().success(), "{what} do not build");
+        built.push(what);
+    }
+    let folder = if kind == "examples" { folder.join(kind) } else { folder.to_owned() };
+    folder.join(name)
 }
