@@ -271,6 +271,7 @@ impl<T: AsFd> AsyncSocket<T> {
     ///     let mut buffer = [0; 16];
     ///     let (count, sender) = there.read_with(|socket| socket.recv_from(&mut buffer)).await?;
     ///     assert_eq!((&buffer[..count], sender), (&b"hello"[..], here.get_ref().local_addr()?));
+    ///     assert_eq!(here.try_write_with(|socket| socket.send_to(b"again", address))?, 5);
     ///     Ok::<(), std::io::Error>(())
     /// })?;
     /// # Ok::<(), std::io::Error>(())
