@@ -102,12 +102,38 @@ pub(crate) fn is_watched() -> bool {
 
 /// What time it is: the clock's of the runtime that this code runs in, which may have one of its own
 /// ([`Builder::time`](crate::Builder::time)); outside of any, the system's.
+///
+/// ```
+/// use std::time::Duration;
+/// runtime::testing::run(async {
+///     let start = runtime::now();
+///     runtime::sleep(Duration::from_secs(3600)).await;
+///     assert_eq!(runtime::now() - start, Duration::from_secs(3600)); // the test's time
+/// });
+/// ```
 pub fn now() -> Instant {
     with_own_time(|time| time.now()).unwrap_or_else(Instant::now)
 }
 
 /// For work on another thread that will wake a task of this runtime: keeps a test's clock from jumping over it, as long as
 /// the value given lives. Jobs of [`unblock`](crate::unblock) do it by themselves. `None` where time is the system's.
+///
+/// ```
+/// use runtime::{CancelToken, hold_time, testing, timeout};
+/// use std::{thread, time::Duration};
+///
+/// testing::run(async {
+///     let (done, hold) = (CancelToken::new(), hold_time());
+///     let told = done.clone();
+///     thread::spawn(move || {
+///         thread::sleep(Duration::from_millis(2)); // some work
+///         told.cancel();
+///         drop(hold);
+///     });
+///     // Without the hold the clock would jump, and the hour be over at once.
+///     assert!(timeout(Duration::from_secs(3600), done.cancelled()).await.is_ok());
+/// });
+/// ```
 pub fn hold_time() -> Option<Box<dyn Send>> {
     with_own_time(|time| time.hold())
 }
@@ -122,6 +148,23 @@ fn with_own_time<R>(f: impl FnOnce(&dyn Time) -> R) -> Option<R> {
 
 /// Tells the instrument, if there is one, what the task that is being polled waits for. For leaf futures: those of this
 /// crate call it when they return Pending, and yours may.
+///
+/// ```
+/// use runtime::{Reason, Wait, instruments::Statistics, parked};
+/// use std::{rc::Rc, task::Poll};
+///
+/// let statistics = Statistics::new();
+/// let rt = runtime::Runtime::builder().instrument(Rc::new(statistics.clone())).build()?;
+/// rt.block_on(async {
+///     let _stuck = runtime::spawn(std::future::poll_fn(|_| {
+///         parked(&Wait { reason: Reason::Job, source: None, label: Some(&"the printer") });
+///         Poll::<()>::Pending
+///     }));
+///     runtime::yield_now().await;
+///     assert!(statistics.snapshot().to_string().contains("waits for job (the printer)"));
+/// });
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[cold]
 pub fn parked(wait: &Wait<'_>) {
     with(|context| {
