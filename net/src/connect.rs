@@ -31,9 +31,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use runtime::{Sleep, sleep};
-use socket2::{Socket, TcpKeepalive};
+use socket2::Socket;
 
-use crate::tcp::new_socket;
+use crate::tcp::{keepalive_after, new_socket};
 use crate::{TcpStream, ToAddresses, resolve};
 
 #[cfg(test)]
@@ -113,7 +113,7 @@ impl ConnectOptions {
     }
 
     /// Has the system ask a peer that has said nothing for so long whether it is still there, and end the connection if it
-    /// is not. Whole seconds.
+    /// is not. Whole seconds, as [`TcpStream::set_keepalive`].
     pub fn keepalive(mut self, silence: Duration) -> Self {
         self.keepalive = Some(silence);
         self
@@ -188,7 +188,7 @@ impl ConnectOptions {
             socket.set_send_buffer_size(bytes)?;
         }
         if let Some(silence) = self.keepalive {
-            socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(silence))?;
+            socket.set_tcp_keepalive(&keepalive_after(silence))?;
         }
         if self.nodelay {
             socket.set_tcp_nodelay(true)?;

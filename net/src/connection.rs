@@ -21,7 +21,7 @@ use std::task::{Context, Poll};
 
 use futures_io::{AsyncRead, AsyncWrite};
 use runtime::testing::TwoWayStream;
-use runtime::{AsyncSocket, Kind};
+use runtime::{AsyncSocket, Kind, spend_bytes};
 use rustix::net::RecvFlags;
 use socket2::SockRef;
 
@@ -593,10 +593,18 @@ impl<S: AsFd> fmt::Debug for WriteHalf<'_, S> {
 }
 
 fn read_vectored(socket: &impl AsFd, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-    // The kernel refuses more at a time; a beginning is what the contract asks for.
-    let count = buffers.len().min(libc::UIO_MAXIOV as usize);
-    (&*SockRef::from(socket)).read_vectored(&mut buffers[..count])
+    let count = buffers.len().min(MOST_BUFFERS);
+    (&*SockRef::from(socket))
+        .read_vectored(&mut buffers[..count])
+        .inspect(|count| spend_bytes(*count))
 }
+
+/// The kernel refuses more at a time; a beginning is what the contract asks for.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const MOST_BUFFERS: usize = libc::UIO_MAXIOV as usize;
+/// POSIX's least: not every system's libc tells its own.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const MOST_BUFFERS: usize = 16;
 
 /// `writev` that raises no signal.
 fn send_vectored(socket: &impl AsFd, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
@@ -604,12 +612,14 @@ fn send_vectored(socket: &impl AsFd, buffers: &[IoSlice<'_>]) -> io::Result<usiz
     const FLAGS: i32 = 0; // SO_NOSIGPIPE is set at creation there
     #[cfg(not(any(target_os = "macos", target_os = "ios")))]
     const FLAGS: i32 = libc::MSG_NOSIGNAL;
-    let buffers = &buffers[..buffers.len().min(libc::UIO_MAXIOV as usize)];
-    SockRef::from(socket).send_vectored_with_flags(buffers, FLAGS)
+    let buffers = &buffers[..buffers.len().min(MOST_BUFFERS)];
+    let sent = SockRef::from(socket).send_vectored_with_flags(buffers, FLAGS);
+    sent.inspect(|count| spend_bytes(*count))
 }
 
 fn peek(socket: &impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
     let (count, _) = rustix::net::recv(socket, buffer, RecvFlags::PEEK)?;
+    spend_bytes(count);
     Ok(count)
 }
 

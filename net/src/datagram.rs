@@ -15,7 +15,7 @@
 //! call that is made through rustix.
 //!
 //! Only a call that would block says that nothing is there (`Kind::Other`). A flood is held off as everywhere: after 128
-//! datagrams in one poll the others have their turn.
+//! datagrams in one poll, fewer if they are long, the others have their turn.
 //!
 //! What it does not do: several datagrams in one call, descriptors or other control messages with them.
 //!
@@ -26,7 +26,7 @@ use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::task::{Context, Poll};
 
-use runtime::AsyncSocket;
+use runtime::{AsyncSocket, spend_bytes};
 use rustix::net::{RecvAncillaryBuffer, RecvFlags, ReturnFlags, SocketAddrAny, recvmsg};
 
 use crate::unix_name::SocketFile;
@@ -234,7 +234,7 @@ impl<S: Family> DatagramSocket<S> {
         self.socket.poll_write_with(cx, |_| self.socket.try_send(datagram))
     }
 
-    /// Waits until there is a datagram, or an error.
+    /// Waits until a receive is worth a try; there may be no datagram all the same.
     ///
     /// # Errors
     /// If the socket's runtime is not the one that runs.
@@ -312,6 +312,7 @@ fn receive<S: AsFd>(
 ) -> io::Result<(Received, Option<SocketAddrAny>)> {
     let mut no_control = RecvAncillaryBuffer::new(&mut []);
     let got = recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut no_control, flags)?;
+    spend_bytes(got.bytes);
     let truncated = got.flags.contains(ReturnFlags::TRUNC);
     Ok((Received { count: got.bytes, truncated }, got.address))
 }

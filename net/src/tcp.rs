@@ -95,7 +95,7 @@ impl ListenOptions {
             let socket = new_socket(address)?;
             socket.set_reuse_address(self.reuse_address)?;
             if self.reuse_port {
-                socket.set_reuse_port(true)?;
+                share_port(&socket)?;
             }
             if let (Some(only_v6), true) = (self.only_v6, address.is_ipv6()) {
                 socket.set_only_v6(only_v6)?;
@@ -249,14 +249,15 @@ impl TcpStream {
     }
 
     /// Whether, and after how long a silence, the kernel asks the peer if it is still there (`SO_KEEPALIVE`). Without an
-    /// answer the connection is reset in the end. `None`, the default: never.
+    /// answer the connection is reset in the end. `None`, the default: never. Whole seconds, rounded up; more than Linux
+    /// can count, 32,767 (nine hours), counts as that.
     ///
     /// # Errors
     /// The kernel's.
     pub fn set_keepalive(&self, after: Option<Duration>) -> io::Result<()> {
         let socket = SockRef::from(self.as_socket());
         match after {
-            Some(after) => socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(after)),
+            Some(after) => socket.set_tcp_keepalive(&keepalive_after(after)),
             None => socket.set_keepalive(false),
         }
     }
@@ -320,6 +321,24 @@ pub(crate) fn new_socket(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     Ok(socket)
+}
+
+/// In the seconds that every system takes: others are an error on Linux, which tells nobody why.
+pub(crate) fn keepalive_after(silence: Duration) -> TcpKeepalive {
+    const LONGEST: u64 = 32_767;
+    let seconds = silence.as_nanos().div_ceil(1_000_000_000).clamp(1, LONGEST.into());
+    TcpKeepalive::new().with_time(Duration::from_secs(seconds.try_into().unwrap_or(LONGEST)))
+}
+
+/// Lets several sockets have one port, where the system can.
+pub(crate) fn share_port(socket: &Socket) -> io::Result<()> {
+    #[cfg(not(any(target_os = "illumos", target_os = "solaris")))]
+    return socket.set_reuse_port(true);
+    #[cfg(any(target_os = "illumos", target_os = "solaris"))]
+    {
+        let _ = socket;
+        Err(io::Error::new(io::ErrorKind::Unsupported, "this system shares no ports"))
+    }
 }
 
 /// Tries one address after the other; if none works, tells what each said.

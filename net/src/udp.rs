@@ -17,12 +17,12 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::task::{Context, Poll};
 
-use runtime::{AsyncSocket, Kind};
+use runtime::{AsyncSocket, Kind, spend_bytes};
 use rustix::net::SocketAddrAny;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::datagram::{DatagramSocket, Family};
-use crate::tcp::first_that_works;
+use crate::tcp::{first_that_works, share_port};
 use crate::{ToAddresses, resolve};
 
 /// A UDP socket.
@@ -107,7 +107,7 @@ impl UdpOptions {
             socket.set_nonblocking(true)?;
             socket.set_reuse_address(self.reuse_address)?;
             if self.reuse_port {
-                socket.set_reuse_port(true)?;
+                share_port(&socket)?;
             }
             if let (SocketAddr::V6(_), Some(on)) = (address, self.only_v6) {
                 socket.set_only_v6(on)?;
@@ -151,7 +151,7 @@ impl UdpSocket {
     /// # Cancel safety
     /// Dropped before it is ready, it has sent nothing.
     pub async fn send_to(&self, datagram: &[u8], to: SocketAddr) -> io::Result<usize> {
-        self.socket.write_with(|socket| socket.send_to(datagram, to)).await
+        self.socket.write_with(|socket| send_to(socket, datagram, to)).await
     }
 
     /// As [`send_to`](Self::send_to), without waiting.
@@ -159,7 +159,7 @@ impl UdpSocket {
     /// # Errors
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) if the kernel takes none now, and as `send_to`.
     pub fn try_send_to(&self, datagram: &[u8], to: SocketAddr) -> io::Result<usize> {
-        self.socket.try_write_with(|socket| socket.send_to(datagram, to))
+        self.socket.try_write_with(|socket| send_to(socket, datagram, to))
     }
 
     /// For futures written by hand: [`send_to`](Self::send_to) without a future.
@@ -172,7 +172,7 @@ impl UdpSocket {
         datagram: &[u8],
         to: SocketAddr,
     ) -> Poll<io::Result<usize>> {
-        self.socket.poll_write_with(cx, |socket| socket.send_to(datagram, to))
+        self.socket.poll_write_with(cx, |socket| send_to(socket, datagram, to))
     }
 
     /// Receives what is sent to the multicast group, on the interface that has this address; unspecified: the system's
@@ -207,6 +207,10 @@ impl UdpSocket {
     pub fn leave_multicast_v6(&self, group: Ipv6Addr, interface: u32) -> io::Result<()> {
         self.socket.get_ref().leave_multicast_v6(&group, interface)
     }
+}
+
+fn send_to(socket: &std::net::UdpSocket, datagram: &[u8], to: SocketAddr) -> io::Result<usize> {
+    socket.send_to(datagram, to).inspect(|count| spend_bytes(*count))
 }
 
 /// Options that the kernel keeps: each is asked and set by one call of socket2, of the same name.

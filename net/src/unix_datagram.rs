@@ -19,7 +19,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram as StdUnixDatagram};
 use std::path::Path;
 use std::time::Duration;
 
-use runtime::{AsyncSocket, Kind, sleep};
+use runtime::{AsyncSocket, Kind, sleep, spend_bytes};
 use rustix::net::{SocketAddrAny, SocketAddrUnix};
 use socket2::{Domain, Socket, Type};
 
@@ -125,12 +125,11 @@ impl UnixDatagram {
         let to = to.to_unix_address()?;
         let mut pause = Duration::from_millis(1);
         loop {
-            let attempt =
-                self.socket.write_with(|socket| match socket.send_to_addr(datagram, &to) {
-                    // Not a wait for the socket's being writable: see the head.
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-                    result => result.map(Some),
-                });
+            let attempt = self.socket.write_with(|socket| match send_to(socket, datagram, &to) {
+                // Not a wait for the socket's being writable: see the head.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+                result => result.map(Some),
+            });
             if let Some(count) = attempt.await? {
                 return Ok(count);
             }
@@ -146,8 +145,12 @@ impl UnixDatagram {
     /// not told: do not wait for it by the socket's `writable`.
     pub fn try_send_to(&self, datagram: &[u8], to: impl ToUnixAddress) -> io::Result<usize> {
         let to = to.to_unix_address()?;
-        self.socket.try_write_with(|socket| socket.send_to_addr(datagram, &to))
+        self.socket.try_write_with(|socket| send_to(socket, datagram, &to))
     }
+}
+
+fn send_to(socket: &StdUnixDatagram, datagram: &[u8], to: &SocketAddr) -> io::Result<usize> {
+    socket.send_to_addr(datagram, to).inspect(|count| spend_bytes(*count))
 }
 
 /// How long a sender to a full queue waits at most before it looks again.

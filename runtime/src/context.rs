@@ -187,9 +187,11 @@ pub(crate) fn spend_operation() -> bool {
     true
 }
 
-/// Takes off what an operation that has moved `bytes` costs beside its one: time goes with the bytes.
+/// Takes off this poll's allowance what an operation that has moved `bytes` costs beside its one: time goes with the bytes.
+/// `recv` and `send` of a socket do it by themselves; an operation given to `read_with` or `write_with` that moves many is
+/// to call it, or 128 of them run before others have their turn, however long each takes.
 #[inline(always)]
-pub(crate) fn spend_bytes(bytes: usize) {
+pub fn spend_bytes(bytes: usize) {
     if let operations @ 1.. = (bytes / BYTES_PER_OPERATION) as u32 {
         OPERATIONS.set(OPERATIONS.get().saturating_sub(operations));
     }
