@@ -11,13 +11,13 @@
 //! | it is still under way after the delay    | the next address is tried beside it                                  |
 //! | one attempt, new or old, works           | it wins; the others are closed before it is given                    |
 //! | two work at the same time                | the one that was begun first wins                                    |
-//! | all have failed                          | the error tells each address with what it said                       |
+//! | all have failed, or the time is over     | the error tells each address with what it said                       |
 //!
 //! The attempts are futures inside one future, no tasks: whoever drops that, at any time, has closed them all. The delay is
 //! the runtime's own time, so a test's clock drives it ([`race`] knows nothing of sockets).
 //!
 //! What it does not do: sort addresses (the system's resolver has, by RFC 6724), ask for both families apart and begin with
-//! the faster answer (the resolver gives both at once), remember what worked, or limit the whole: that is `runtime::timeout`.
+//! the faster answer (the resolver gives both at once), or remember what worked.
 //!
 //! Comes from: `TcpStream::connect`, user code. Goes to: resolve.rs, tcp.rs, `runtime::sleep`.
 
@@ -30,11 +30,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use runtime::{Sleep, sleep};
+use runtime::{Sleep, now, sleep, timeout};
 use socket2::Socket;
 
 use crate::tcp::{keepalive_after, new_socket};
-use crate::{TcpStream, ToAddresses, resolve};
+use crate::{Addresses, TcpStream, ToAddresses, resolve};
 
 #[cfg(test)]
 mod tests;
@@ -50,8 +50,8 @@ mod tests;
 /// # runtime::block_on(async {
 /// # let listener = net::TcpListener::bind("127.0.0.1:0").await?;
 /// # let address = listener.local_addr()?;
-/// let options = net::ConnectOptions::new().nodelay(true).keepalive(Duration::from_secs(60));
-/// let stream = runtime::timeout(Duration::from_secs(10), options.connect(address)).await??;
+/// let options = net::ConnectOptions::new().nodelay(true).timeout(Duration::from_secs(10));
+/// let stream = options.connect(address).await?;
 /// # assert!(stream.nodelay()?);
 /// # Ok::<(), std::io::Error>(()) })?;
 /// # Ok::<(), std::io::Error>(())
@@ -59,6 +59,7 @@ mod tests;
 #[derive(Clone, Debug)]
 pub struct ConnectOptions {
     attempt_delay: Duration,
+    timeout: Option<Duration>,
     local_address: Option<SocketAddr>,
     nodelay: bool,
     keepalive: Option<Duration>,
@@ -82,6 +83,7 @@ impl ConnectOptions {
     pub fn new() -> Self {
         ConnectOptions {
             attempt_delay: ATTEMPT_DELAY,
+            timeout: None,
             local_address: None,
             nodelay: false,
             keepalive: None,
@@ -96,6 +98,14 @@ impl ConnectOptions {
     /// less counts as 10 ms. `Duration::MAX` tries one after the other.
     pub fn attempt_delay(mut self, delay: Duration) -> Self {
         self.attempt_delay = delay.max(SHORTEST_ATTEMPT_DELAY);
+        self
+    }
+
+    /// How long it may take altogether, the name's look-up included. The error then tells of each address what it has said so
+    /// far, which a [`timeout`](runtime::timeout) around the connect would not. By default there is no limit but the system's,
+    /// which gives up an address after some two minutes.
+    pub fn timeout(mut self, time: Duration) -> Self {
+        self.timeout = Some(time);
         self
     }
 
@@ -145,8 +155,21 @@ impl ConnectOptions {
     /// # Cancel safety
     /// Dropped before it is ready, it closes all it has begun.
     pub async fn connect(&self, address: impl ToAddresses) -> io::Result<TcpStream> {
-        let addresses = resolve(address).await?;
-        Ok(race(addresses, self.attempt_delay, |address| self.attempt(address)).await?)
+        let address = address.to_addresses();
+        let begun = now();
+        let addresses = timeout(self.timeout.unwrap_or(Duration::MAX), resolve(&address)).await;
+        let name = match address {
+            Addresses::Name(name) => Some(name),
+            Addresses::Known(_) => None,
+        };
+        let addresses = addresses.map_err(|_| {
+            let name = name.as_deref().unwrap_or_default();
+            let what = format!("cannot connect to {name}: it was not looked up in time");
+            io::Error::new(ErrorKind::TimedOut, what)
+        })??;
+        let left = self.timeout.map(|time| time.saturating_sub(now().duration_since(begun)));
+        let connected = race(addresses, self.attempt_delay, left, |one| self.attempt(one)).await;
+        Ok(connected.map_err(|errors| ConnectErrors { name, ..errors })?)
     }
 
     async fn attempt(&self, address: SocketAddr) -> io::Result<TcpStream> {
@@ -220,6 +243,7 @@ fn connected(stream: &std::net::TcpStream) -> io::Result<SocketAddr> {
 async fn race<T, A>(
     addresses: Vec<SocketAddr>,
     delay: Duration,
+    limit: Option<Duration>,
     mut attempt: impl FnMut(SocketAddr) -> A,
 ) -> Result<T, ConnectErrors>
 where
@@ -229,12 +253,16 @@ where
     let mut attempts: Vec<Attempt<A>> = Vec::new();
     // Until the next is begun beside the newest; `None` if there is no next.
     let mut pause: Option<Sleep> = None;
+    let mut end = limit.map(sleep);
     let winner = poll_fn(|cx| {
         loop {
             for attempt in &mut attempts {
                 if let Some(connection) = attempt.poll(cx) {
                     return Poll::Ready(Some(connection));
                 }
+            }
+            if end.as_mut().is_some_and(|end| Pin::new(end).poll(cx).is_ready()) {
+                return Poll::Ready(None);
             }
             if attempts.last().is_some_and(Attempt::runs)
                 && let Some(pause) = pause.as_mut()
@@ -254,8 +282,14 @@ where
         }
     });
     let winner = winner.await;
-    winner.ok_or_else(|| ConnectErrors {
-        attempts: attempts.into_iter().filter_map(Attempt::failure).collect(),
+    winner.ok_or_else(|| {
+        let late = |what| io::Error::new(ErrorKind::TimedOut, what);
+        let tried = attempts.into_iter().map(|attempt| match attempt.state {
+            State::Failed(error) => (attempt.address, error),
+            State::Runs(_) => (attempt.address, late("no answer in time")),
+        });
+        let untried = addresses.map(|address| (address, late("not tried: the time was over")));
+        ConnectErrors { name: None, attempts: tried.chain(untried).collect() }
     })
 }
 
@@ -299,13 +333,7 @@ impl<T, A: Future<Output = io::Result<T>>> Attempt<A> {
     fn runs(&self) -> bool {
         matches!(self.state, State::Runs(_))
     }
-
-    fn failure(self) -> Option<(SocketAddr, io::Error)> {
-        match self.state {
-            State::Runs(_) => None,
-            State::Failed(error) => Some((self.address, error)),
-        }
-    }
+}
 }
 
 /// Why no address could be reached: what is in the [`io::Error`] of a connect, and what its text tells.
@@ -326,6 +354,8 @@ impl<T, A: Future<Output = io::Result<T>>> Attempt<A> {
 /// ```
 #[derive(Debug)]
 pub struct ConnectErrors {
+    /// What was to be connected to, if it had to be looked up.
+    name: Option<String>,
     attempts: Vec<(SocketAddr, io::Error)>,
 }
 
@@ -350,6 +380,9 @@ impl ConnectErrors {
 impl fmt::Display for ConnectErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("cannot connect to ")?;
+        if let Some(name) = &self.name {
+            write!(f, "{name}: ")?;
+        }
         for (index, (address, error)) in self.attempts.iter().enumerate() {
             let separator = if index == 0 { "" } else { "; " };
             write!(f, "{separator}{address}: {error}")?;

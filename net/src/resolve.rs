@@ -78,6 +78,9 @@ fn host_and_port(name: &str) -> Result<(&str, u16), &'static str> {
     let port =
         port.parse().map_err(|_| "what is behind the last colon is not a port, 0 to 65535")?;
     let in_brackets = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    if in_brackets.is_none() && host.contains(':') {
+        return Err("an IPv6 address stands in brackets: [ADDRESS]:PORT");
+    }
     match in_brackets.unwrap_or(host) {
         "" => Err("it has no host; for all addresses of this machine write 0.0.0.0 or [::]"),
         host if host.contains('\0') => Err("it has a NUL byte in it"),
@@ -93,6 +96,12 @@ fn some(addresses: Vec<SocketAddr>) -> io::Result<Vec<SocketAddr>> {
         ));
     }
     Ok(addresses)
+}
+
+impl ToAddresses for Addresses {
+    fn to_addresses(&self) -> Addresses {
+        self.clone()
+    }
 }
 
 impl ToAddresses for [SocketAddr] {
@@ -130,6 +139,8 @@ impl ToAddresses for (&str, u16) {
     fn to_addresses(&self) -> Addresses {
         match self.0.parse::<IpAddr>() {
             Ok(address) => (address, self.1).to_addresses(),
+            // With a zone, say, as in `fe80::1%eth0`.
+            Err(_) if self.0.contains(':') => Addresses::Name(format!("[{}]:{}", self.0, self.1)),
             Err(_) => Addresses::Name(format!("{}:{}", self.0, self.1)),
         }
     }
