@@ -593,6 +593,9 @@ impl<S: AsFd> fmt::Debug for WriteHalf<'_, S> {
 }
 
 fn read_vectored(socket: &impl AsFd, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+    // Nothing but empty ones would give zero, which is the end of the stream.
+    let empty = buffers.iter().take_while(|buffer| buffer.is_empty()).count();
+    let buffers = &mut buffers[empty..];
     // The kernel refuses more at a time; a beginning is what the contract asks for.
     let count = buffers.len().min(libc::UIO_MAXIOV as usize);
     (&*SockRef::from(socket)).read_vectored(&mut buffers[..count])
@@ -604,6 +607,8 @@ fn send_vectored(socket: &impl AsFd, buffers: &[IoSlice<'_>]) -> io::Result<usiz
     const FLAGS: i32 = 0; // SO_NOSIGPIPE is set at creation there
     #[cfg(not(any(target_os = "macos", target_os = "ios")))]
     const FLAGS: i32 = libc::MSG_NOSIGNAL;
+    let empty = buffers.iter().take_while(|buffer| buffer.is_empty()).count();
+    let buffers = &buffers[empty..];
     let buffers = &buffers[..buffers.len().min(libc::UIO_MAXIOV as usize)];
     SockRef::from(socket).send_vectored_with_flags(buffers, FLAGS)
 }
