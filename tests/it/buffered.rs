@@ -494,3 +494,49 @@ fn a_line_is_as_long_as_allowed_and_one_more_is_not_wherever_its_end_is_cut() {
         }
     });
 }
+
+#[test]
+fn the_end_is_for_ever_even_if_the_stream_says_more() {
+    run(async || {
+        let pieces = [b"last".to_vec(), b"\n".to_vec()];
+        /// Ends after each piece.
+        struct Ends(VecDeque<Vec<u8>>, bool);
+        impl AsyncRead for Ends {
+            fn poll_read(
+                mut self: Pin<&mut Self>,
+                _: &mut Context<'_>,
+                buffer: &mut [u8],
+            ) -> Poll<io::Result<usize>> {
+                self.1 = !self.1;
+                let piece = if self.1 { self.0.pop_front() } else { None }.unwrap_or_default();
+                buffer[..piece.len()].copy_from_slice(&piece);
+                Poll::Ready(Ok(piece.len()))
+            }
+        }
+        let mut lines = lines(Buffered::new(Ends(pieces.into(), false)), 100);
+        assert_eq!(lines.next_line().await.unwrap().as_deref(), Some("last"));
+        for _ in 0..3 {
+            assert_eq!(lines.next_line().await.unwrap(), None);
+        }
+    });
+}
+
+#[test]
+fn a_buffer_comes_from_the_stock_and_not_from_the_heap() {
+    in_child_process(|| {
+        testing::run(async {
+            let (left, right) = duplex(100);
+            let mut stream = Buffered::new(MemoryStream::from(right));
+            let mut byte = [0; 1];
+            left.write_all(b"a").await.unwrap();
+            stream.read_exact(&mut byte).await.unwrap(); // makes the first
+            counting::start();
+            let before = counting::now();
+            for _ in 0..100 {
+                left.write_all(b"b").await.unwrap();
+                stream.read_exact(&mut byte).await.unwrap();
+            }
+            assert_eq!(before.until_now().allocations, 0);
+        });
+    });
+}
