@@ -334,7 +334,6 @@ impl<T, A: Future<Output = io::Result<T>>> Attempt<A> {
         matches!(self.state, State::Runs(_))
     }
 }
-}
 
 /// Why no address could be reached: what is in the [`io::Error`] of a connect, and what its text tells.
 ///

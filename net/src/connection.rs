@@ -593,10 +593,12 @@ impl<S: AsFd> fmt::Debug for WriteHalf<'_, S> {
 }
 
 fn read_vectored(socket: &impl AsFd, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+    // Nothing but empty ones would give zero, which is the end of the stream.
+    let empty = buffers.iter().take_while(|buffer| buffer.is_empty()).count();
+    let buffers = &mut buffers[empty..];
     let count = buffers.len().min(MOST_BUFFERS);
-    (&*SockRef::from(socket))
-        .read_vectored(&mut buffers[..count])
-        .inspect(|count| spend_bytes(*count))
+    let read = (&*SockRef::from(socket)).read_vectored(&mut buffers[..count]);
+    read.inspect(|count| spend_bytes(*count))
 }
 
 /// The kernel refuses more at a time; a beginning is what the contract asks for.
@@ -608,10 +610,12 @@ const MOST_BUFFERS: usize = 16;
 
 /// `writev` that raises no signal.
 fn send_vectored(socket: &impl AsFd, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
-    #[cfg(any(target_os = "macos", target_os = "ios"))]
+    #[cfg(target_vendor = "apple")]
     const FLAGS: i32 = 0; // SO_NOSIGPIPE is set at creation there
-    #[cfg(not(any(target_os = "macos", target_os = "ios")))]
+    #[cfg(not(target_vendor = "apple"))]
     const FLAGS: i32 = libc::MSG_NOSIGNAL;
+    let empty = buffers.iter().take_while(|buffer| buffer.is_empty()).count();
+    let buffers = &buffers[empty..];
     let buffers = &buffers[..buffers.len().min(MOST_BUFFERS)];
     let sent = SockRef::from(socket).send_vectored_with_flags(buffers, FLAGS);
     sent.inspect(|count| spend_bytes(*count))

@@ -15,7 +15,8 @@
 //! It measures silence and not the whole time, since an answer may be long; and what was written and not what was read,
 //! since bytes that nobody takes are no progress.
 //!
-//! Errors end what they concern. A read that fails ends all: that stream is dead. A write that fails ends its direction
+//! Errors end what they concern. A read that fails ends all: that stream is dead; what it gave before is still flushed, as far
+//! as that goes without waiting. A write that fails ends its direction
 //! alone: a server that refuses the rest of a request has often sent its answer before it closed, and that is still read.
 //!
 //! While nothing flows no buffer is held (stock.rs). What it does not do: splice, which moves bytes inside of the kernel and
@@ -47,7 +48,7 @@ use crate::stock::{Held, Share, step_back};
 ///
 /// # Cancel safety
 /// Dropped while it waits for the reader, it has lost nothing: all that was read is written. Dropped while it waits for the
-/// writer, up to 16 KiB are lost that were read and not written. How many bytes were copied is not known then.
+/// writer, or for its turn in the middle of a flood, up to 16 KiB are lost that were read and not written. How many bytes were copied is not known then.
 ///
 /// ```
 /// # runtime::block_on(async {
@@ -63,12 +64,13 @@ where
     W: AsyncWrite + Unpin,
 {
     let mut way = Way::default();
+    let mut has_ended = false; // and is not asked again, however long the flush takes
     poll_fn(|cx| {
         let mut share = Share::new();
-        loop {
+        while !has_ended {
             match ready!(way.poll_step(cx, &mut reader, &mut writer)) {
                 Ok(Step::Moved(count)) => share.spend(count),
-                Ok(Step::End) => return Pin::new(&mut writer).poll_flush(cx),
+                Ok(Step::End) => has_ended = true,
                 Err(Fault::Read(error) | Fault::Write(error)) => return Poll::Ready(Err(error)),
             }
             if share.is_spent() {
@@ -76,6 +78,7 @@ where
                 return Poll::Pending;
             }
         }
+        Pin::new(&mut writer).poll_flush(cx)
     })
     .await?;
     Ok(way.copied)
@@ -355,6 +358,10 @@ impl Direction {
             Err(fault) => {
                 self.state = State::Over;
                 self.way.held = Held::default(); // nobody will take it
+                if matches!(fault, Fault::Read(_)) {
+                    // What came before may lie in a buffer of the writer's, which is flushed now or never.
+                    let _ = Pin::new(writer).poll_flush(cx);
+                }
                 Err(fault)
             }
         })

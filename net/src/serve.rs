@@ -29,7 +29,7 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use futures_io::{AsyncRead, AsyncWrite};
-use runtime::{CancelToken, JoinHandle, spawn, timeout};
+use runtime::{CancelToken, JoinHandle, spawn, timeout, yield_now};
 
 use crate::TcpListener;
 
@@ -201,6 +201,7 @@ where
     let refusing = Rc::new(Connections::default());
     let mut served = Served::default();
     let mut told = None;
+    let mut in_a_row = 0;
     let mut stop = pin!(async {
         match &limits.shutdown {
             Some(token) => token.cancelled().await,
@@ -231,10 +232,16 @@ where
         }
         match unless(stop.as_mut(), listener.accept()).await {
             None => break Ok(()),
-            Some(Ok(connection)) => admit(&mut served, connection),
+            Some(Ok(connection)) => {
+                in_a_row = 0;
+                admit(&mut served, connection);
+            }
             Some(Err(error)) => match Trouble::of(&error) {
-                Trouble::Connection => served.failed += 1,
-                Trouble::Process => {
+                Trouble::Connection if in_a_row < SUSPICIOUSLY_MANY => {
+                    in_a_row += 1;
+                    served.failed += 1;
+                }
+                Trouble::Process | Trouble::Connection => {
                     if told.is_none_or(|at| runtime::now().duration_since(at) >= SAID_AGAIN_AFTER) {
                         told = Some(runtime::now());
                         (limits.log)(&format!(
@@ -253,20 +260,26 @@ where
         }
     };
 
-    // Bounded, since a listener need not be a kernel's.
-    for _ in 0..MOST_QUEUED {
-        match listener.try_accept() {
-            Ok(connection) => admit(&mut served, connection),
-            Err(error) if Trouble::of(&error) == Trouble::Connection => served.failed += 1,
-            Err(_) => break,
+    let queued = async {
+        // Bounded, since a listener need not be a kernel's.
+        for taken in 1..=MOST_QUEUED {
+            match listener.try_accept() {
+                Ok(connection) => admit(&mut served, connection),
+                Err(error) => match Trouble::of(&error) {
+                    Trouble::Connection => served.failed += 1,
+                    Trouble::Process if open.count() > 0 => open.fewer_than(open.count()).await,
+                    _ => break,
+                },
+            }
+            if taken % TAKEN_AT_A_TIME == 0 {
+                yield_now().await;
+            }
         }
-    }
-    drop(listener);
-    let all_ended = async {
+        drop(listener);
         open.fewer_than(1).await;
         refusing.fewer_than(1).await; // they are told, too, and then nothing of us is left
     };
-    if timeout(limits.drain, all_ended).await.is_err() {
+    if timeout(limits.drain, queued).await.is_err() {
         served.cut = open.abort_all();
         refusing.abort_all();
     }
@@ -279,6 +292,11 @@ const REST: Duration = Duration::from_millis(100);
 const SAID_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// How many connections are taken from the kernel's queue at the end.
 const MOST_QUEUED: usize = 65_536;
+/// How many of them in one poll.
+const TAKEN_AT_A_TIME: usize = 128;
+/// So many failed connections without a good one between them are no connection's fault (a listener that is no stream
+/// socket, a system call that is forbidden): from there on they are treated as a shortage, told and waited for.
+const SUSPICIOUSLY_MANY: u32 = 1024;
 /// How many connections may be in the course of being refused; those beyond are just closed.
 const REFUSALS_AT_A_TIME: usize = 64;
 /// How long a refused client may take to read why.

@@ -325,7 +325,11 @@ fn the_error_s_kind_is_that_of_the_attempt_that_came_furthest() {
     ];
     for (kinds, expected) in cases {
         let attempts = kinds.iter().map(|kind| (six(1), io::Error::from(*kind))).collect();
-        assert_eq!(io::Error::from(ConnectErrors { attempts }).kind(), expected, "{kinds:?}");
+        assert_eq!(
+            io::Error::from(ConnectErrors { name: None, attempts }).kind(),
+            expected,
+            "{kinds:?}"
+        );
     }
 }
 
@@ -335,7 +339,7 @@ fn the_error_s_text_tells_each_address_with_what_it_said() {
         (six(1), io::Error::from_raw_os_error(libc::ENETUNREACH)),
         (four(1), io::Error::from_raw_os_error(libc::ECONNREFUSED)),
     ];
-    let error = io::Error::from(ConnectErrors { attempts });
+    let error = io::Error::from(ConnectErrors { name: None, attempts });
     let [unreachable, refused] =
         [libc::ENETUNREACH, libc::ECONNREFUSED].map(io::Error::from_raw_os_error);
     assert_eq!(
@@ -348,7 +352,7 @@ fn the_error_s_text_tells_each_address_with_what_it_said() {
 
 #[test]
 fn when_the_time_is_over_all_addresses_say_how_far_they_came() {
-    run(async || {
+    run(async {
         let addresses = vec![four(1), four(2), four(3)];
         let failed = race(addresses, DELAY, Some(DELAY + DELAY / 2), async |address| {
             if address == four(1) {

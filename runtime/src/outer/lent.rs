@@ -138,7 +138,8 @@ thread_local!(static LENT: Cell<Option<Box<[u8; LENT_BUFFER]>>> = const { Cell::
 impl LentBuffer {
     #[inline]
     fn borrow() -> Self {
-        LentBuffer { bytes: LENT.take().or_else(Self::make) }
+        // In the thread's last breaths there is none any more, and a new one is made, and freed.
+        LentBuffer { bytes: LENT.try_with(Cell::take).ok().flatten().or_else(Self::make) }
     }
 
     #[cold]
@@ -158,6 +159,7 @@ impl LentBuffer {
 impl Drop for LentBuffer {
     #[inline]
     fn drop(&mut self) {
-        LENT.set(self.bytes.take());
+        let bytes = self.bytes.take();
+        let _ = LENT.try_with(|lent| lent.set(bytes));
     }
 }
