@@ -332,7 +332,7 @@ fn fenced_blocks(text: &str) -> impl Iterator<Item = String> {
 
 // ----------------------------------------------------------------------------------------- the documentation
 
-/// What the documentation of a file's public items lacks, a line each.
+/// What the documentation of a file's public items lacks, a line each. What is `#[doc(hidden)]` is nobody's to use.
 ///
 /// | what                                               | has to have                                             |
 /// |----------------------------------------------------|---------------------------------------------------------|
@@ -408,7 +408,8 @@ struct Item<'a> {
 }
 
 fn public_items(text: &str) -> Vec<Item<'_>> {
-    let (mut items, mut doc, mut block, mut is_exported) = (Vec::new(), Vec::new(), "", false);
+    let (mut items, mut doc, mut block) = (Vec::new(), Vec::new(), "");
+    let (mut is_exported, mut is_hidden) = (false, false);
     let mut lines = text.lines();
     while let Some(line) = lines.next() {
         let indent = line.len() - line.trim_start().len();
@@ -419,6 +420,7 @@ fn public_items(text: &str) -> Vec<Item<'_>> {
         }
         if line.starts_with("#[") {
             is_exported |= line.starts_with("#[macro_export]");
+            is_hidden |= line.starts_with("#[doc(hidden)]");
             continue;
         }
         if indent == 0 && !line.is_empty() {
@@ -430,6 +432,7 @@ fn public_items(text: &str) -> Vec<Item<'_>> {
         }
         let mut item = Item { doc: std::mem::take(&mut doc), ..Item::default() };
         let is_exported = std::mem::take(&mut is_exported);
+        let is_hidden = std::mem::take(&mut is_hidden);
         let public = match line.strip_prefix("macro_rules! ") {
             Some(name) if is_exported => Some(("macro", name)),
             _ => line.strip_prefix("pub ").and_then(keyword_and_name),
@@ -464,7 +467,9 @@ fn public_items(text: &str) -> Vec<Item<'_>> {
                 item.signature.push_str(more);
             }
         }
-        items.push(item);
+        if !is_hidden {
+            items.push(item);
+        }
     }
     items
 }
@@ -527,6 +532,12 @@ pub struct Two;
 
 pub(crate) struct Three;
 
+pub trait Face {
+    #[doc(hidden)]
+    fn hidden(&self) -> io::Result<()>;
+    fn shown(&self);
+}
+
 #[macro_export]
 macro_rules! four {
 ";
@@ -536,6 +547,8 @@ macro_rules! four {
         "`wait` waits and has no `# Cancel safety`",
         "no example in this file uses `half_of`",
         "`Two` has no example",
+        "`Face` has no example",
+        "no example in this file uses `shown`",
         "`four` has no example",
     ];
     assert_eq!(missing_words(text), expected);
