@@ -46,13 +46,23 @@ mod tests;
 /// become is said in the first segment.
 ///
 /// ```
+/// use std::net::Ipv4Addr;
 /// use std::time::Duration;
+///
 /// # runtime::block_on(async {
 /// # let listener = net::TcpListener::bind("127.0.0.1:0").await?;
 /// # let address = listener.local_addr()?;
-/// let options = net::ConnectOptions::new().nodelay(true).timeout(Duration::from_secs(10));
+/// let options = net::ConnectOptions::new()
+///     .local_address((Ipv4Addr::LOCALHOST, 0))
+///     .attempt_delay(Duration::from_millis(100))
+///     .keepalive(Duration::from_secs(60))
+///     .receive_buffer(256 * 1024)
+///     .send_buffer(64 * 1024)
+///     .nodelay(true)
+///     .timeout(Duration::from_secs(10));
 /// let stream = options.connect(address).await?;
-/// # assert!(stream.nodelay()?);
+/// assert_eq!(stream.local_addr()?.ip(), Ipv4Addr::LOCALHOST);
+/// assert!(stream.nodelay()?);
 /// # Ok::<(), std::io::Error>(()) })?;
 /// # Ok::<(), std::io::Error>(())
 /// ```

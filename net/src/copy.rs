@@ -188,6 +188,22 @@ where
 }
 
 /// What [`copy_bidirectional`] has done.
+///
+/// ```
+/// use net::{Copied, Ending, UnixStream};
+/// use std::net::Shutdown;
+/// use std::time::Duration;
+///
+/// # runtime::block_on(async {
+/// let ((client, a), (b, server)) = (UnixStream::pair()?, UnixStream::pair()?);
+/// client.write_all(b"hello").await?;
+/// client.shutdown(Shutdown::Write)?;
+/// server.shutdown(Shutdown::Write)?;
+/// let copied = net::copy_bidirectional(a, b, Duration::from_secs(10)).await?;
+/// assert_eq!(copied, Copied { a_to_b: 5, b_to_a: 0, ending: Ending::BothEnded });
+/// # Ok::<(), std::io::Error>(()) })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Copied {
     /// Bytes read from `a` and written to `b`.
@@ -199,6 +215,20 @@ pub struct Copied {
 }
 
 /// How a [`copy_bidirectional`] without error came to its end.
+///
+/// ```
+/// use net::{Ending, MemoryStream, copy_bidirectional};
+/// use runtime::testing::duplex;
+/// use std::time::Duration;
+///
+/// runtime::testing::run(async {
+///     let ((client, a), (b, _server)) = (duplex(64), duplex(64));
+///     let (a, b) = (MemoryStream::from(a), MemoryStream::from(b));
+///     client.close(); // and the server never says anything
+///     let copied = copy_bidirectional(a, b, Duration::from_secs(60)).await.unwrap();
+///     assert_eq!(copied.ending, Ending::TimedOut); // a test's minute takes no time
+/// });
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// Both streams have ended, and both ends were passed on.
@@ -208,6 +238,21 @@ pub enum Ending {
 }
 
 /// One of the two streams of a [`copy_bidirectional`].
+///
+/// ```
+/// use net::{Side, UnixStream};
+/// use std::time::Duration;
+///
+/// # runtime::block_on(async {
+/// let ((client, a), (b, server)) = (UnixStream::pair()?, UnixStream::pair()?);
+/// drop(client);
+/// server.write_all(b"an answer that nobody wants").await?;
+/// server.shutdown(std::net::Shutdown::Write)?;
+/// let error = net::copy_bidirectional(a, b, Duration::from_secs(10)).await.unwrap_err();
+/// assert_eq!(error.stream, Side::A); // the client's
+/// # Ok::<(), std::io::Error>(()) })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// The first.
@@ -218,6 +263,23 @@ pub enum Side {
 
 /// Why a [`copy_bidirectional`] has failed, and how far it had come. Made an [`io::Error`], it keeps its kind and is found
 /// inside ([`io::Error::get_ref`]).
+///
+/// ```
+/// use net::{CopyError, Side, UnixStream};
+/// use std::{io, time::Duration};
+///
+/// # runtime::block_on(async {
+/// let ((client, a), (b, server)) = (UnixStream::pair()?, UnixStream::pair()?);
+/// drop(server);
+/// client.write_all(b"hello").await?;
+/// let error = net::copy_bidirectional(a, b, Duration::from_secs(10)).await.unwrap_err();
+/// assert_eq!((error.stream, error.a_to_b), (Side::B, 0));
+/// let error = io::Error::from(error); // as `?` makes it
+/// assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+/// assert!(error.get_ref().is_some_and(|inner| inner.is::<CopyError>()));
+/// # Ok::<(), std::io::Error>(()) })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct CopyError {
     /// Bytes read from `a` and written to `b`.

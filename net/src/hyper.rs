@@ -90,6 +90,12 @@ impl<T> HyperIo<T> {
     }
 
     /// The stream inside.
+    ///
+    /// ```
+    /// let io = net::HyperIo::new(&b"not yet read"[..]);
+    /// assert_eq!(io.get_ref().len(), 12);
+    /// assert_eq!(io.into_inner(), b"not yet read"); // say after hyper has upgraded the connection
+    /// ```
     pub fn get_ref(&self) -> &T {
         &self.stream
     }

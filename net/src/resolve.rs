@@ -16,12 +16,38 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV
 mod tests;
 
 /// What can be connected or bound to: a socket address, or a host and a port.
+///
+/// ```
+/// use net::{Addresses, ToAddresses};
+///
+/// /// One of our services, on a port that all of them have.
+/// struct Service(&'static str);
+///
+/// impl ToAddresses for Service {
+///     fn to_addresses(&self) -> Addresses {
+///         (self.0, 7000).to_addresses()
+///     }
+/// }
+///
+/// let addresses = runtime::block_on(net::resolve(Service("::1")))?;
+/// assert_eq!(addresses, ["[::1]:7000".parse().unwrap()]);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub trait ToAddresses {
     /// The addresses, or the name they hide behind.
     fn to_addresses(&self) -> Addresses;
 }
 
 /// What [`resolve`] starts from.
+///
+/// ```
+/// use net::{Addresses, ToAddresses};
+///
+/// let known = Addresses::Known(vec!["127.0.0.1:80".parse().unwrap()]);
+/// assert_eq!("127.0.0.1:80".to_addresses(), known); // nobody will be asked
+/// let name = Addresses::Name("localhost:80".to_owned());
+/// assert_eq!(("localhost", 80).to_addresses(), name); // the resolver will
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Addresses {
     /// Known already.

@@ -108,6 +108,21 @@ impl UnixDatagram {
     ///
     /// # Cancel safety
     /// It never waits.
+    ///
+    /// ```
+    /// # runtime::block_on(async {
+    /// # let path = std::env::temp_dir().join(format!("net-peer-{}", std::process::id()));
+    /// let log = net::UnixDatagram::bind(&path).await?;
+    /// let program = net::UnixDatagram::unbound()?;
+    /// program.connect(&path).await?;
+    /// program.send(b"it rains").await?;
+    /// assert_eq!(log.recv(&mut [0; 64]).await?.count, 8);
+    /// drop(log);
+    /// let error = net::UnixDatagram::unbound()?.connect(&path).await.unwrap_err();
+    /// assert_eq!(error.kind(), std::io::ErrorKind::NotFound); // it took its name with it
+    /// # Ok::<(), std::io::Error>(()) })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub async fn connect(&self, name: impl ToUnixAddress) -> io::Result<()> {
         let address = name.to_unix_address()?;
         let connected = self.socket.get_ref().connect_addr(&address);
@@ -143,6 +158,20 @@ impl UnixDatagram {
     /// # Errors
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) if the other's queue is full, and as `send_to`. That there is room again is
     /// not told: do not wait for it by the socket's `writable`.
+    ///
+    /// ```
+    /// # runtime::block_on(async {
+    /// # let path = std::env::temp_dir().join(format!("net-try-send-{}", std::process::id()));
+    /// let log = net::UnixDatagram::bind(&path).await?;
+    /// let program = net::UnixDatagram::unbound()?;
+    /// program.try_send_to(b"it rains", &path)?;
+    /// assert_eq!(log.recv(&mut [0; 64]).await?.count, 8);
+    /// drop(log);
+    /// let error = program.try_send_to(b"nobody notes it", &path).unwrap_err();
+    /// assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+    /// # Ok::<(), std::io::Error>(()) })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn try_send_to(&self, datagram: &[u8], to: impl ToUnixAddress) -> io::Result<usize> {
         let to = to.to_unix_address()?;
         self.socket.try_write_with(|socket| send_to(socket, datagram, &to))

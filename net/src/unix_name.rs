@@ -56,6 +56,15 @@ pub trait ToUnixAddress {
     /// # Errors
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a path that is empty, too long (107 bytes are allowed on Linux,
     /// 103 on macOS and the BSDs), or has a zero in it.
+    ///
+    /// ```
+    /// use net::ToUnixAddress;
+    ///
+    /// assert!("/run/server.sock".to_unix_address()?.as_pathname().is_some());
+    /// let too_long = "a".repeat(200).to_unix_address().unwrap_err();
+    /// assert_eq!(too_long.kind(), std::io::ErrorKind::InvalidInput);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     fn to_unix_address(&self) -> io::Result<SocketAddr>;
 }
 
@@ -107,7 +116,7 @@ impl<T: ToUnixAddress + ?Sized> ToUnixAddress for &T {
 /// ```
 /// # runtime::block_on(async {
 /// # let path = std::env::temp_dir().join(format!("net-options-{}", std::process::id()));
-/// let options = net::UnixOptions::new().mode(0o600).replace_stale(true);
+/// let options = net::UnixOptions::new().mode(0o600).replace_stale(true).backlog(16);
 /// let listener = options.listen(&path).await?;
 /// drop(listener);
 /// assert!(!path.exists());

@@ -32,7 +32,7 @@ use crate::sys::socket;
 /// Any descriptor, as something that can be awaited. `T` owns the descriptor: a std socket, an `OwnedFd`, ...
 ///
 /// All methods take `&self`: any number of tasks may wait at the same time, for the same direction too (all of them are
-/// woken, the first to be polled gets what there is). It stays on the thread, and in the runtime, it was made in: to wait
+/// woken, the first to be polled gets what there is; so with thousands on one socket each report costs milliseconds). It stays on the thread, and in the runtime, it was made in: to wait
 /// for it in another one is an error.
 ///
 /// ```

@@ -190,6 +190,33 @@ pub(crate) fn spend_operation() -> bool {
 /// Takes off this poll's allowance what an operation that has moved `bytes` costs beside its one: time goes with the bytes.
 /// `recv` and `send` of a socket do it by themselves; an operation given to `read_with` or `write_with` that moves many is
 /// to call it, or 128 of them run before others have their turn, however long each takes.
+///
+/// ```
+/// use runtime::{AsyncSocket, spend_bytes};
+/// use std::io::Read;
+/// use std::os::unix::net::UnixStream;
+///
+/// /// Reads all there is.
+/// async fn read_all(socket: AsyncSocket<UnixStream>) -> std::io::Result<usize> {
+///     let (mut buffer, mut total) = (vec![0; 1 << 16], 0);
+///     loop {
+///         let read = socket.read_with(|mut io| io.read(&mut buffer).inspect(|count| spend_bytes(*count)));
+///         match read.await? {
+///             0 => return Ok(total),
+///             count => total += count,
+///         }
+///     }
+/// }
+///
+/// runtime::block_on(async {
+///     let (left, right) = UnixStream::pair()?;
+///     let reader = runtime::spawn(read_all(AsyncSocket::new(right)?));
+///     AsyncSocket::new(left)?.send(b"hello").await?;
+///     assert_eq!(reader.await??, 5);
+///     Ok::<(), std::io::Error>(())
+/// })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[inline(always)]
 pub fn spend_bytes(bytes: usize) {
     if let operations @ 1.. = (bytes / BYTES_PER_OPERATION) as u32 {
