@@ -201,11 +201,22 @@ fn a_list_of_numbers_is_computed_sooner_by_threads_processes_and_the_pool() {
             return; // then nothing can be sooner
         }
         for form in ["threads", "processes", "async"] {
-            in_one_of_ten(&format!("{form} beat one after the other"), || {
-                time_of(form) < time_of("sequential")
-            });
+            let is_sooner = (0..10).any(|_| time_of(form) < time_of("sequential"));
+            // Where others compute on all cores, four threads of ours are no better off than one.
+            if !is_sooner && is_busy() {
+                return println!("skipped: the machine is too busy to see that {form} are sooner");
+            }
+            assert!(is_sooner, "{form}: not once in ten times sooner than one after the other");
         }
     });
+}
+
+/// Whether more processes want to compute than there are cores, beside this test's own.
+fn is_busy() -> bool {
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().and_then(|load| load.parse::<f64>().ok());
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    load.is_some_and(|load| load > 1.5 * cores as f64)
 }
 
 #[test]
