@@ -103,6 +103,8 @@ async fn visit(room: &Rc<Room>, stream: &TcpStream) -> io::Result<()> {
         loop {
             match lines.next_line().await {
                 Ok(Some(line)) => {
+                    // Its escapes would move the cursors of others.
+                    let line = line.replace(char::is_control, " ");
                     room.say(&format!("{}: {line}\n", place.name));
                     // One that sends many lines at once would fill the queues before anybody has read.
                     yield_now().await;

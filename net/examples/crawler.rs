@@ -14,7 +14,7 @@
 //! HTTP/1.0, by hand: a request, a head, a body up to the end of the connection. No TLS, no redirects, no robots.txt; links
 //! are `href="/.."`, so it never leaves the server it was sent to. Be kind: send it to servers that are yours.
 //!
-//! Limits: 1,000 pages, 1 MiB a page, 10 s a page. A page that fails is told and costs itself alone, unless it is the first.
+//! Limits: 1,000 pages, 1 MiB a page, 10 s a page, also for the origin's clients. A page that fails is told and costs itself alone, unless it is the first.
 //!
 //! Comes from: `cargo run`. Goes to: net.
 
@@ -215,9 +215,14 @@ fn links(page: &str) -> impl Iterator<Item = &str> {
 
 // ---- the origin
 
-/// Answers one request: page n links to eight others, and takes its time.
+/// Answers one request, from a client that asks and reads in time.
 async fn answer(stream: TcpStream, _: SocketAddr) -> io::Result<()> {
-    let mut request = lines(Buffered::new(&stream), LONGEST_HEADER);
+    timeout(PAGE_TIME, give_page(&stream)).await?
+}
+
+/// Page n links to eight others, and takes its time.
+async fn give_page(stream: &TcpStream) -> io::Result<()> {
+    let mut request = lines(Buffered::new(stream), LONGEST_HEADER);
     let first = request.next_line().await?.unwrap_or_default();
     while request.next_line().await?.is_some_and(|line| !line.is_empty()) {}
 

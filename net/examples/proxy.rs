@@ -52,15 +52,16 @@ impl Options {
             [listen, upstream, rest @ ..] if rest.len() <= 2 => (listen, upstream, rest),
             _ => return None,
         };
-        let number = |at: usize, default: f64| match rest.get(at) {
-            Some(word) => word.parse::<f64>().ok().filter(|number| number.is_finite()),
-            None => Some(default),
+        let connections = match rest.first() {
+            Some(word) => word.parse().ok().filter(|&connections| connections > 0)?,
+            None => 1000,
         };
+        let seconds = rest.get(1).map_or(Some(30.0), |word| word.parse().ok())?;
         Some(Options {
             listen: listen.clone(),
             upstream: upstream.clone(),
-            connections: number(0, 1000.0)? as usize,
-            half_close: Duration::try_from_secs_f64(number(1, 30.0)?).ok()?,
+            connections,
+            half_close: Duration::try_from_secs_f64(seconds).ok()?,
         })
     }
 }

@@ -84,6 +84,18 @@ impl<S> Buffered<S> {
     }
 
     /// The stream, and what was read from it and not taken.
+    ///
+    /// ```
+    /// # runtime::block_on(async {
+    /// let mut stream = net::Buffered::new(&b"STARTTLS\nthe handshake"[..]);
+    /// net::lines(&mut stream, 80).next_line().await?;
+    /// assert_eq!(stream.buffer(), b"the handshake"); // has come with the line
+    /// assert!(stream.get_ref().is_empty() && stream.get_mut().is_empty());
+    /// let (_stream, read_ahead) = stream.into_parts();
+    /// assert_eq!(read_ahead, b"the handshake");
+    /// # Ok::<(), std::io::Error>(()) })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn into_parts(self) -> (S, Vec<u8>) {
         (self.stream, self.held.bytes().to_vec())
     }
@@ -199,6 +211,22 @@ pub fn split<R: AsyncBufRead + Unpin>(reader: R, end: u8, longest: usize) -> Spl
 
 /// What is wrong with one line. It comes inside of an [`io::Error`] of the kind [`InvalidData`](io::ErrorKind::InvalidData), and
 /// concerns nothing but that line: the next call goes on behind it.
+///
+/// ```
+/// use net::{Buffered, LineError, lines};
+///
+/// # runtime::block_on(async {
+/// let mut lines = lines(Buffered::new(&b"much too long\nok\xff\nok"[..]), 5);
+/// let mut wrong = Vec::new();
+/// for _ in 0..2 {
+///     wrong.push(*LineError::of(&lines.next_line().await.unwrap_err()).expect("of a line"));
+/// }
+/// // "ok" of the second line are the bytes 14 and 15.
+/// assert_eq!(wrong, [LineError::TooLong { longest: 5 }, LineError::NotUtf8 { offset: 16 }]);
+/// assert_eq!(lines.next_line().await?.as_deref(), Some("ok"));
+/// # Ok::<(), std::io::Error>(()) })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LineError {
     /// It is longer than asked for. Given as soon as that is known; the rest of the line is passed over as it comes.
@@ -238,6 +266,26 @@ impl From<LineError> for io::Error {
 }
 
 /// Lines of text; see [`lines`]. Also a [`Stream`] of them.
+///
+/// ```
+/// use futures_lite::future::poll_once;
+/// use std::future::poll_fn;
+///
+/// # runtime::block_on(async {
+/// let (client, server) = net::UnixStream::pair()?;
+/// client.write_all(b"one\ntw").await?;
+/// let mut lines = net::lines(net::Buffered::new(server), 80);
+/// assert_eq!(lines.next_line().await?.as_deref(), Some("one"));
+/// lines.get_ref().get_ref().write_all(b"thanks\n").await?; // to the stream inside
+///
+/// let next = poll_fn(|cx| lines.poll_next_line(cx));
+/// assert!(poll_once(next).await.is_none()); // given up, as by a timeout: what came of it is kept
+/// assert!(lines.get_mut().buffer().is_empty());
+/// let (_reader, begun) = lines.into_parts();
+/// assert_eq!(begun, b"tw");
+/// # Ok::<(), std::io::Error>(()) })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Lines<R> {
     parts: Split<R>,
@@ -302,6 +350,23 @@ impl<R: AsyncBufRead + Unpin> Stream for Lines<R> {
 type Part = (u64, Vec<u8>);
 
 /// Parts of a stream of bytes; see [`split`]. Also a [`Stream`] of them.
+///
+/// ```
+/// use futures_lite::AsyncReadExt;
+/// use std::future::poll_fn;
+///
+/// # runtime::block_on(async {
+/// let mut parts = net::split(net::Buffered::new(&b"key=value"[..]), b'=', 80);
+/// assert_eq!(poll_fn(|cx| parts.poll_next_part(cx)).await?.as_deref(), Some(&b"key"[..]));
+/// assert_eq!(parts.get_ref().buffer(), b"value");
+/// let mut value = String::new();
+/// parts.get_mut().read_to_string(&mut value).await?; // where the part ended
+/// assert_eq!(value, "value");
+/// let (_reader, begun) = parts.into_parts();
+/// assert!(begun.is_empty());
+/// # Ok::<(), std::io::Error>(()) })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct Split<R> {
     reader: R,
     end: u8,

@@ -11,13 +11,13 @@
 //! | it is still under way after the delay    | the next address is tried beside it                                  |
 //! | one attempt, new or old, works           | it wins; the others are closed before it is given                    |
 //! | two work at the same time                | the one that was begun first wins                                    |
-//! | all have failed                          | the error tells each address with what it said                       |
+//! | all have failed, or the time is over     | the error tells each address with what it said                       |
 //!
 //! The attempts are futures inside one future, no tasks: whoever drops that, at any time, has closed them all. The delay is
 //! the runtime's own time, so a test's clock drives it ([`race`] knows nothing of sockets).
 //!
 //! What it does not do: sort addresses (the system's resolver has, by RFC 6724), ask for both families apart and begin with
-//! the faster answer (the resolver gives both at once), remember what worked, or limit the whole: that is `runtime::timeout`.
+//! the faster answer (the resolver gives both at once), or remember what worked.
 //!
 //! Comes from: `TcpStream::connect`, user code. Goes to: resolve.rs, tcp.rs, `runtime::sleep`.
 
@@ -30,11 +30,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use runtime::{Sleep, sleep};
-use socket2::{Socket, TcpKeepalive};
+use runtime::{Sleep, now, sleep, timeout};
+use socket2::Socket;
 
-use crate::tcp::new_socket;
-use crate::{TcpStream, ToAddresses, resolve};
+use crate::tcp::{keepalive_after, new_socket};
+use crate::{Addresses, TcpStream, ToAddresses, resolve};
 
 #[cfg(test)]
 mod tests;
@@ -46,19 +46,30 @@ mod tests;
 /// become is said in the first segment.
 ///
 /// ```
+/// use std::net::Ipv4Addr;
 /// use std::time::Duration;
+///
 /// # runtime::block_on(async {
 /// # let listener = net::TcpListener::bind("127.0.0.1:0").await?;
 /// # let address = listener.local_addr()?;
-/// let options = net::ConnectOptions::new().nodelay(true).keepalive(Duration::from_secs(60));
-/// let stream = runtime::timeout(Duration::from_secs(10), options.connect(address)).await??;
-/// # assert!(stream.nodelay()?);
+/// let options = net::ConnectOptions::new()
+///     .local_address((Ipv4Addr::LOCALHOST, 0))
+///     .attempt_delay(Duration::from_millis(100))
+///     .keepalive(Duration::from_secs(60))
+///     .receive_buffer(256 * 1024)
+///     .send_buffer(64 * 1024)
+///     .nodelay(true)
+///     .timeout(Duration::from_secs(10));
+/// let stream = options.connect(address).await?;
+/// assert_eq!(stream.local_addr()?.ip(), Ipv4Addr::LOCALHOST);
+/// assert!(stream.nodelay()?);
 /// # Ok::<(), std::io::Error>(()) })?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct ConnectOptions {
     attempt_delay: Duration,
+    timeout: Option<Duration>,
     local_address: Option<SocketAddr>,
     nodelay: bool,
     keepalive: Option<Duration>,
@@ -82,6 +93,7 @@ impl ConnectOptions {
     pub fn new() -> Self {
         ConnectOptions {
             attempt_delay: ATTEMPT_DELAY,
+            timeout: None,
             local_address: None,
             nodelay: false,
             keepalive: None,
@@ -99,6 +111,14 @@ impl ConnectOptions {
         self
     }
 
+    /// How long it may take altogether, the name's look-up included. The error then tells of each address what it has said so
+    /// far, which a [`timeout`](runtime::timeout) around the connect would not. By default there is no limit but the system's,
+    /// which gives up an address after some two minutes.
+    pub fn timeout(mut self, time: Duration) -> Self {
+        self.timeout = Some(time);
+        self
+    }
+
     /// From which address to connect; port 0 lets the system choose one. Addresses of the other family then fail, without
     /// being tried.
     pub fn local_address(mut self, address: impl Into<SocketAddr>) -> Self {
@@ -113,7 +133,7 @@ impl ConnectOptions {
     }
 
     /// Has the system ask a peer that has said nothing for so long whether it is still there, and end the connection if it
-    /// is not. Whole seconds.
+    /// is not. Whole seconds, as [`TcpStream::set_keepalive`].
     pub fn keepalive(mut self, silence: Duration) -> Self {
         self.keepalive = Some(silence);
         self
@@ -145,8 +165,21 @@ impl ConnectOptions {
     /// # Cancel safety
     /// Dropped before it is ready, it closes all it has begun.
     pub async fn connect(&self, address: impl ToAddresses) -> io::Result<TcpStream> {
-        let addresses = resolve(address).await?;
-        Ok(race(addresses, self.attempt_delay, |address| self.attempt(address)).await?)
+        let address = address.to_addresses();
+        let begun = now();
+        let addresses = timeout(self.timeout.unwrap_or(Duration::MAX), resolve(&address)).await;
+        let name = match address {
+            Addresses::Name(name) => Some(name),
+            Addresses::Known(_) => None,
+        };
+        let addresses = addresses.map_err(|_| {
+            let name = name.as_deref().unwrap_or_default();
+            let what = format!("cannot connect to {name}: it was not looked up in time");
+            io::Error::new(ErrorKind::TimedOut, what)
+        })??;
+        let left = self.timeout.map(|time| time.saturating_sub(now().duration_since(begun)));
+        let connected = race(addresses, self.attempt_delay, left, |one| self.attempt(one)).await;
+        Ok(connected.map_err(|errors| ConnectErrors { name, ..errors })?)
     }
 
     async fn attempt(&self, address: SocketAddr) -> io::Result<TcpStream> {
@@ -188,7 +221,7 @@ impl ConnectOptions {
             socket.set_send_buffer_size(bytes)?;
         }
         if let Some(silence) = self.keepalive {
-            socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(silence))?;
+            socket.set_tcp_keepalive(&keepalive_after(silence))?;
         }
         if self.nodelay {
             socket.set_tcp_nodelay(true)?;
@@ -220,6 +253,7 @@ fn connected(stream: &std::net::TcpStream) -> io::Result<SocketAddr> {
 async fn race<T, A>(
     addresses: Vec<SocketAddr>,
     delay: Duration,
+    limit: Option<Duration>,
     mut attempt: impl FnMut(SocketAddr) -> A,
 ) -> Result<T, ConnectErrors>
 where
@@ -229,12 +263,16 @@ where
     let mut attempts: Vec<Attempt<A>> = Vec::new();
     // Until the next is begun beside the newest; `None` if there is no next.
     let mut pause: Option<Sleep> = None;
+    let mut end = limit.map(sleep);
     let winner = poll_fn(|cx| {
         loop {
             for attempt in &mut attempts {
                 if let Some(connection) = attempt.poll(cx) {
                     return Poll::Ready(Some(connection));
                 }
+            }
+            if end.as_mut().is_some_and(|end| Pin::new(end).poll(cx).is_ready()) {
+                return Poll::Ready(None);
             }
             if attempts.last().is_some_and(Attempt::runs)
                 && let Some(pause) = pause.as_mut()
@@ -254,8 +292,14 @@ where
         }
     });
     let winner = winner.await;
-    winner.ok_or_else(|| ConnectErrors {
-        attempts: attempts.into_iter().filter_map(Attempt::failure).collect(),
+    winner.ok_or_else(|| {
+        let late = |what| io::Error::new(ErrorKind::TimedOut, what);
+        let tried = attempts.into_iter().map(|attempt| match attempt.state {
+            State::Failed(error) => (attempt.address, error),
+            State::Runs(_) => (attempt.address, late("no answer in time")),
+        });
+        let untried = addresses.map(|address| (address, late("not tried: the time was over")));
+        ConnectErrors { name: None, attempts: tried.chain(untried).collect() }
     })
 }
 
@@ -299,13 +343,6 @@ impl<T, A: Future<Output = io::Result<T>>> Attempt<A> {
     fn runs(&self) -> bool {
         matches!(self.state, State::Runs(_))
     }
-
-    fn failure(self) -> Option<(SocketAddr, io::Error)> {
-        match self.state {
-            State::Runs(_) => None,
-            State::Failed(error) => Some((self.address, error)),
-        }
-    }
 }
 
 /// Why no address could be reached: what is in the [`io::Error`] of a connect, and what its text tells.
@@ -326,6 +363,8 @@ impl<T, A: Future<Output = io::Result<T>>> Attempt<A> {
 /// ```
 #[derive(Debug)]
 pub struct ConnectErrors {
+    /// What was to be connected to, if it had to be looked up.
+    name: Option<String>,
     attempts: Vec<(SocketAddr, io::Error)>,
 }
 
@@ -350,6 +389,9 @@ impl ConnectErrors {
 impl fmt::Display for ConnectErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("cannot connect to ")?;
+        if let Some(name) = &self.name {
+            write!(f, "{name}: ")?;
+        }
         for (index, (address, error)) in self.attempts.iter().enumerate() {
             let separator = if index == 0 { "" } else { "; " };
             write!(f, "{separator}{address}: {error}")?;

@@ -21,7 +21,7 @@ use std::task::{Context, Poll};
 
 use futures_io::{AsyncRead, AsyncWrite};
 use runtime::testing::TwoWayStream;
-use runtime::{AsyncSocket, Kind};
+use runtime::{AsyncSocket, Kind, spend_bytes};
 use rustix::net::RecvFlags;
 use socket2::SockRef;
 
@@ -32,6 +32,26 @@ use socket2::SockRef;
 ///
 /// Options that have no method here are socket2's: `socket2::SockRef::from(&stream).set_keepalive(true)`. (Not `SO_LINGER` with
 /// a time: it makes the close block the whole loop.)
+///
+/// ```
+/// use net::UnixStream;
+/// use std::net::Shutdown;
+///
+/// runtime::block_on(async {
+///     let (client, server) = UnixStream::pair()?; // a TcpStream has the same methods
+///     client.write_all(b"GET /").await?;
+///     client.shutdown(Shutdown::Write)?;
+///
+///     let mut word = [0; 3];
+///     server.read_exact(&mut word).await?;
+///     assert_eq!(&word, b"GET");
+///     assert_eq!(server.read_lent(64, |bytes| bytes.len()).await?, 2); // it held no buffer while it waited
+///     assert_eq!(server.read(&mut word).await?, 0); // the end
+///     assert_eq!(server.write(b"200").await?, 3); // of that direction alone
+///     Ok::<(), std::io::Error>(())
+/// })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct Connection<S: AsFd> {
     socket: AsyncSocket<S>,
 }
@@ -88,6 +108,21 @@ impl<S: AsFd> Connection<S> {
     ///
     /// # Errors, cancel safety
     /// As [`read`](Self::read).
+    ///
+    /// ```
+    /// use std::io::{IoSlice, IoSliceMut};
+    ///
+    /// # runtime::block_on(async {
+    /// let (client, server) = net::UnixStream::pair()?;
+    /// client.write_vectored(&[IoSlice::new(b"head"), IoSlice::new(b"and body")]).await?;
+    ///
+    /// let (mut head, mut body) = ([0; 4], [0; 64]);
+    /// let mut buffers = [IoSliceMut::new(&mut head), IoSliceMut::new(&mut body)];
+    /// assert_eq!(server.read_vectored(&mut buffers).await?, 12);
+    /// assert_eq!((&head, &body[..8]), (b"head", &b"and body"[..]));
+    /// # Ok::<(), std::io::Error>(()) })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub async fn read_vectored(&self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
         self.socket.read_with(|socket| read_vectored(socket, buffers)).await
     }
@@ -96,6 +131,19 @@ impl<S: AsFd> Connection<S> {
     ///
     /// # Errors, cancel safety
     /// As [`read`](Self::read).
+    ///
+    /// ```
+    /// # runtime::block_on(async {
+    /// let (client, server) = net::UnixStream::pair()?;
+    /// client.write_all(b"GET /").await?;
+    /// let mut first = [0; 1];
+    /// server.peek(&mut first).await?;
+    /// let is_tls = first == [22]; // and whoever takes over the stream reads from its beginning
+    /// assert!(!is_tls);
+    /// assert_eq!(server.read(&mut [0; 64]).await?, 5);
+    /// # Ok::<(), std::io::Error>(()) })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub async fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
         self.socket.read_with(|socket| peek(socket, buffer)).await
     }
@@ -122,6 +170,16 @@ impl<S: AsFd> Connection<S> {
     ///
     /// # Cancel safety
     /// Not cancel safe: dropped before it is ready, a beginning of unknown length has been written.
+    ///
+    /// ```
+    /// # runtime::block_on(async {
+    /// let (client, server) = net::UnixStream::pair()?;
+    /// drop(server);
+    /// let error = client.write_all(b"anybody?").await.unwrap_err();
+    /// assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe);
+    /// # Ok::<(), std::io::Error>(()) })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[inline]
     pub async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
@@ -146,6 +204,21 @@ impl<S: AsFd> Connection<S> {
     ///
     /// # Errors
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there is nothing now.
+    ///
+    /// ```
+    /// use std::io::ErrorKind::WouldBlock;
+    ///
+    /// # runtime::block_on(async {
+    /// let (client, server) = net::UnixStream::pair()?;
+    /// let mut buffer = [0; 64];
+    /// assert_eq!(server.try_read(&mut buffer).unwrap_err().kind(), WouldBlock);
+    ///
+    /// assert_eq!(client.try_write(b"hello")?, 5);
+    /// server.readable().await?;
+    /// assert_eq!(server.try_read(&mut buffer)?, 5);
+    /// # Ok::<(), std::io::Error>(()) })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[inline]
     pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         self.socket.try_recv(buffer)
@@ -173,11 +246,43 @@ impl<S: AsFd> Connection<S> {
     }
 
     /// Both directions at the same time, borrowed.
+    ///
+    /// ```
+    /// # runtime::block_on(async {
+    /// let (client, server) = net::UnixStream::pair()?;
+    /// runtime::spawn(async move { net::copy(&server, &server).await }); // an echo
+    ///
+    /// // More than the kernel holds: who wrote all of it before reading would wait for ever.
+    /// let (sent, mut answer) = (vec![7; 1 << 20], vec![0; 1 << 20]);
+    /// let (reader, writer) = client.split();
+    /// let (reading, writing) = (reader.read_exact(&mut answer), writer.write_all(&sent));
+    /// futures_lite::future::try_zip(reading, writing).await?;
+    /// assert!(answer == sent);
+    /// # Ok::<(), std::io::Error>(()) })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn split(&self) -> (ReadHalf<'_, S>, WriteHalf<'_, S>) {
         (ReadHalf { connection: self }, WriteHalf { connection: self })
     }
 
     /// Both directions, to be owned by two tasks. Dropping the write half ends its direction.
+    ///
+    /// ```
+    /// use futures_lite::AsyncReadExt;
+    ///
+    /// # runtime::block_on(async {
+    /// let (client, server) = net::UnixStream::pair()?;
+    /// let (reader, writer) = client.into_split();
+    /// runtime::spawn(async move { writer.write_all(b"hello").await }); // whose end drops the writer
+    ///
+    /// let mut all = String::new();
+    /// (&server).read_to_string(&mut all).await?;
+    /// assert_eq!(all, "hello");
+    /// server.write_all(b"and back").await?; // that direction goes on
+    /// assert_eq!(reader.read(&mut [0; 64]).await?, 8);
+    /// # Ok::<(), std::io::Error>(()) })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn into_split(self) -> (OwnedReadHalf<S>, OwnedWriteHalf<S>) {
         let connection = Rc::new(self);
         let reader = OwnedReadHalf { connection: Rc::clone(&connection) };
@@ -196,6 +301,17 @@ impl<S: AsFd> Connection<S> {
     }
 
     /// The socket as the runtime sees it, for what is not offered here.
+    ///
+    /// ```
+    /// use std::io::Write;
+    ///
+    /// # runtime::block_on(async {
+    /// let (stream, other) = net::UnixStream::pair()?;
+    /// stream.as_socket().write_with(|mut socket| socket.write_fmt(format_args!("{}\n", 89))).await?;
+    /// assert_eq!(other.read(&mut [0; 64]).await?, 3);
+    /// # Ok::<(), std::io::Error>(()) })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn as_socket(&self) -> &AsyncSocket<S> {
         &self.socket
     }
@@ -204,6 +320,17 @@ impl<S: AsFd> Connection<S> {
     ///
     /// # Cancel safety, errors
     /// As [`readable`](Self::readable).
+    ///
+    /// ```
+    /// # runtime::block_on(async {
+    /// let (client, server) = net::UnixStream::pair()?;
+    /// while client.try_write(&[0; 4096]).is_ok() {} // until the kernel takes no more
+    /// runtime::spawn(async move { while let Ok(1..) = server.read(&mut [0; 4096]).await {} });
+    /// client.writable().await?; // not before something was read
+    /// assert!(client.try_write(b"more")? > 0);
+    /// # Ok::<(), std::io::Error>(()) })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn writable(&self) -> impl Future<Output = io::Result<()>> + use<'_, S> {
         self.socket.writable()
     }
@@ -212,11 +339,33 @@ impl<S: AsFd> Connection<S> {
     ///
     /// # Errors
     /// The kernel's.
+    ///
+    /// ```
+    /// # runtime::block_on(async {
+    /// let (stream, _other) = net::UnixStream::pair()?;
+    /// assert!(stream.take_error()?.is_none());
+    /// # Ok::<(), std::io::Error>(()) })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn take_error(&self) -> io::Result<Option<io::Error>> {
         SockRef::from(&self.socket).take_error()
     }
 
     /// Takes it out of the runtime. It stays non-blocking.
+    ///
+    /// ```
+    /// use std::io::Write;
+    ///
+    /// # runtime::block_on(async {
+    /// let (ours, theirs) = net::UnixStream::pair()?;
+    /// let ours = ours.into_std();
+    /// ours.set_nonblocking(false)?;
+    /// let thread = std::thread::spawn(move || (&ours).write_all(b"from a thread"));
+    /// assert_eq!(theirs.read_lent(64, |bytes| bytes.to_vec()).await?, b"from a thread");
+    /// thread.join().expect("no panic")?;
+    /// # Ok::<(), std::io::Error>(()) })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn into_std(self) -> S {
         self.socket.into_inner()
     }
@@ -225,6 +374,18 @@ impl<S: AsFd> Connection<S> {
     ///
     /// # Errors
     /// As [`AsyncSocket::new`].
+    ///
+    /// ```
+    /// use std::io::Write;
+    ///
+    /// # runtime::block_on(async {
+    /// let (ours, mut theirs) = std::os::unix::net::UnixStream::pair()?; // or what a parent has left us
+    /// let ours = net::UnixStream::from_std(ours)?;
+    /// theirs.write_all(b"hello")?;
+    /// assert_eq!(ours.read(&mut [0; 64]).await?, 5);
+    /// # Ok::<(), std::io::Error>(()) })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn from_std(stream: S) -> io::Result<Self> {
         Ok(Connection { socket: AsyncSocket::new(stream)?.with_label(label) })
     }
@@ -314,17 +475,62 @@ impl<S: AsFd> AsyncWrite for &Connection<S> {
 }
 
 /// The reading half of a borrowed connection. What it has not, its [`Connection`] has: `half.as_ref()`.
+///
+/// ```
+/// # runtime::block_on(async {
+/// let (client, server) = net::UnixStream::pair()?;
+/// client.write_all(b"one\ntwo\n").await?;
+/// let (reader, writer) = server.split();
+/// let mut lines = net::lines(net::Buffered::new(reader), 80); // a half has futures-io's traits, too
+/// assert_eq!(lines.next_line().await?.as_deref(), Some("one"));
+/// writer.write_all(b"thanks\n").await?; // while the lines have the reader
+/// assert_eq!(client.read(&mut [0; 64]).await?, 7);
+/// # Ok::<(), std::io::Error>(()) })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct ReadHalf<'a, S: AsFd = std::net::TcpStream> {
     connection: &'a Connection<S>,
 }
 
 /// The writing half of a borrowed connection. Dropping it does nothing. What it has not, its [`Connection`] has:
 /// `half.as_ref()`.
+///
+/// ```
+/// # runtime::block_on(async {
+/// let (client, server) = net::UnixStream::pair()?;
+/// let (_, writer) = client.split();
+/// writer.write_all(b"that is all").await?;
+/// writer.shutdown()?;
+/// assert_eq!(server.read(&mut [0; 64]).await?, 11);
+/// assert_eq!(server.read(&mut [0; 64]).await?, 0); // the end
+///
+/// server.write_all(b"thanks").await?;
+/// assert_eq!(writer.as_ref().read(&mut [0; 64]).await?, 6); // the other direction, of the connection
+/// # Ok::<(), std::io::Error>(()) })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct WriteHalf<'a, S: AsFd = std::net::TcpStream> {
     connection: &'a Connection<S>,
 }
 
 /// The reading half of a connection. What it has not, its [`Connection`] has: `half.as_ref()`.
+///
+/// ```
+/// # runtime::block_on(async {
+/// let (client, server) = net::UnixStream::pair()?;
+/// let (reader, writer) = client.into_split();
+/// let reading = runtime::spawn(async move {
+///     let mut word = [0; 5];
+///     reader.read_exact(&mut word).await.map(|()| (reader, word))
+/// });
+/// server.write_all(b"hello").await?;
+/// let (reader, word) = reading.await.expect("no panic")?;
+/// assert_eq!(&word, b"hello");
+/// let client = reader.reunite(writer).expect("they are of one connection");
+/// # drop(client);
+/// # Ok::<(), std::io::Error>(()) })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct OwnedReadHalf<S: AsFd = std::net::TcpStream> {
     connection: Rc<Connection<S>>,
@@ -332,6 +538,20 @@ pub struct OwnedReadHalf<S: AsFd = std::net::TcpStream> {
 
 /// The writing half of a connection. Dropping it ends the direction: the peer sees the end of the stream. What it has not,
 /// its [`Connection`] has: `half.as_ref()`.
+///
+/// ```
+/// # runtime::block_on(async {
+/// let (client, server) = net::UnixStream::pair()?;
+/// let (reader, writer) = client.into_split();
+/// writer.write_all(b"question").await?;
+/// drop(writer);
+/// assert_eq!(server.read(&mut [0; 64]).await?, 8);
+/// assert_eq!(server.read(&mut [0; 64]).await?, 0); // the end, while the answer may still be read
+/// server.write_all(b"answer").await?;
+/// assert_eq!(reader.read(&mut [0; 64]).await?, 6);
+/// # Ok::<(), std::io::Error>(()) })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct OwnedWriteHalf<S: AsFd = std::net::TcpStream> {
     /// Empty only while it is taken apart.
@@ -364,6 +584,16 @@ impl<S: AsFd> OwnedWriteHalf<S> {
     ///
     /// # Errors
     /// Both halves, if they are not of one connection.
+    ///
+    /// ```
+    /// # runtime::block_on(async {
+    /// let (one, other) = net::UnixStream::pair()?;
+    /// let ((reader, writer), (others_reader, _other)) = (one.into_split(), other.into_split());
+    /// let (_, writer) = writer.reunite(others_reader).expect_err("of two connections");
+    /// assert!(writer.reunite(reader).is_ok());
+    /// # Ok::<(), std::io::Error>(()) })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn reunite(
         self,
         other: OwnedReadHalf<S>,
@@ -372,6 +602,19 @@ impl<S: AsFd> OwnedWriteHalf<S> {
     }
 
     /// Drops it without ending the direction: that goes on until the other half is dropped, too.
+    ///
+    /// ```
+    /// # runtime::block_on(async {
+    /// let (client, server) = net::UnixStream::pair()?;
+    /// let (reader, writer) = client.into_split();
+    /// writer.forget();
+    /// let end = server.try_read(&mut [0; 64]);
+    /// assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::WouldBlock); // it has not come
+    /// drop(reader);
+    /// assert_eq!(server.read(&mut [0; 64]).await?, 0); // now it has
+    /// # Ok::<(), std::io::Error>(()) })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn forget(mut self) {
         drop(self.connection.take());
     }
@@ -593,23 +836,37 @@ impl<S: AsFd> fmt::Debug for WriteHalf<'_, S> {
 }
 
 fn read_vectored(socket: &impl AsFd, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-    // The kernel refuses more at a time; a beginning is what the contract asks for.
-    let count = buffers.len().min(libc::UIO_MAXIOV as usize);
-    (&*SockRef::from(socket)).read_vectored(&mut buffers[..count])
+    // Nothing but empty ones would give zero, which is the end of the stream.
+    let empty = buffers.iter().take_while(|buffer| buffer.is_empty()).count();
+    let buffers = &mut buffers[empty..];
+    let count = buffers.len().min(MOST_BUFFERS);
+    let read = (&*SockRef::from(socket)).read_vectored(&mut buffers[..count]);
+    read.inspect(|count| spend_bytes(*count))
 }
+
+/// The kernel refuses more at a time; a beginning is what the contract asks for.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const MOST_BUFFERS: usize = libc::UIO_MAXIOV as usize;
+/// POSIX's least: not every system's libc tells its own.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const MOST_BUFFERS: usize = 16;
 
 /// `writev` that raises no signal.
 fn send_vectored(socket: &impl AsFd, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
-    #[cfg(any(target_os = "macos", target_os = "ios"))]
+    #[cfg(target_vendor = "apple")]
     const FLAGS: i32 = 0; // SO_NOSIGPIPE is set at creation there
-    #[cfg(not(any(target_os = "macos", target_os = "ios")))]
+    #[cfg(not(target_vendor = "apple"))]
     const FLAGS: i32 = libc::MSG_NOSIGNAL;
-    let buffers = &buffers[..buffers.len().min(libc::UIO_MAXIOV as usize)];
-    SockRef::from(socket).send_vectored_with_flags(buffers, FLAGS)
+    let empty = buffers.iter().take_while(|buffer| buffer.is_empty()).count();
+    let buffers = &buffers[empty..];
+    let buffers = &buffers[..buffers.len().min(MOST_BUFFERS)];
+    let sent = SockRef::from(socket).send_vectored_with_flags(buffers, FLAGS);
+    sent.inspect(|count| spend_bytes(*count))
 }
 
 fn peek(socket: &impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
     let (count, _) = rustix::net::recv(socket, buffer, RecvFlags::PEEK)?;
+    spend_bytes(count);
     Ok(count)
 }
 

@@ -15,7 +15,8 @@
 //! It measures silence and not the whole time, since an answer may be long; and what was written and not what was read,
 //! since bytes that nobody takes are no progress.
 //!
-//! Errors end what they concern. A read that fails ends all: that stream is dead. A write that fails ends its direction
+//! Errors end what they concern. A read that fails ends all: that stream is dead; what it gave before is still flushed, as far
+//! as that goes without waiting. A write that fails ends its direction
 //! alone: a server that refuses the rest of a request has often sent its answer before it closed, and that is still read.
 //!
 //! While nothing flows no buffer is held (stock.rs). What it does not do: splice, which moves bytes inside of the kernel and
@@ -47,7 +48,7 @@ use crate::stock::{Held, Share, step_back};
 ///
 /// # Cancel safety
 /// Dropped while it waits for the reader, it has lost nothing: all that was read is written. Dropped while it waits for the
-/// writer, up to 16 KiB are lost that were read and not written. How many bytes were copied is not known then.
+/// writer, or for its turn in the middle of a flood, up to 16 KiB are lost that were read and not written. How many bytes were copied is not known then.
 ///
 /// ```
 /// # runtime::block_on(async {
@@ -63,12 +64,13 @@ where
     W: AsyncWrite + Unpin,
 {
     let mut way = Way::default();
+    let mut has_ended = false; // and is not asked again, however long the flush takes
     poll_fn(|cx| {
         let mut share = Share::new();
-        loop {
+        while !has_ended {
             match ready!(way.poll_step(cx, &mut reader, &mut writer)) {
                 Ok(Step::Moved(count)) => share.spend(count),
-                Ok(Step::End) => return Pin::new(&mut writer).poll_flush(cx),
+                Ok(Step::End) => has_ended = true,
                 Err(Fault::Read(error) | Fault::Write(error)) => return Poll::Ready(Err(error)),
             }
             if share.is_spent() {
@@ -76,6 +78,7 @@ where
                 return Poll::Pending;
             }
         }
+        Pin::new(&mut writer).poll_flush(cx)
     })
     .await?;
     Ok(way.copied)
@@ -185,6 +188,22 @@ where
 }
 
 /// What [`copy_bidirectional`] has done.
+///
+/// ```
+/// use net::{Copied, Ending, UnixStream};
+/// use std::net::Shutdown;
+/// use std::time::Duration;
+///
+/// # runtime::block_on(async {
+/// let ((client, a), (b, server)) = (UnixStream::pair()?, UnixStream::pair()?);
+/// client.write_all(b"hello").await?;
+/// client.shutdown(Shutdown::Write)?;
+/// server.shutdown(Shutdown::Write)?;
+/// let copied = net::copy_bidirectional(a, b, Duration::from_secs(10)).await?;
+/// assert_eq!(copied, Copied { a_to_b: 5, b_to_a: 0, ending: Ending::BothEnded });
+/// # Ok::<(), std::io::Error>(()) })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Copied {
     /// Bytes read from `a` and written to `b`.
@@ -196,6 +215,20 @@ pub struct Copied {
 }
 
 /// How a [`copy_bidirectional`] without error came to its end.
+///
+/// ```
+/// use net::{Ending, MemoryStream, copy_bidirectional};
+/// use runtime::testing::duplex;
+/// use std::time::Duration;
+///
+/// runtime::testing::run(async {
+///     let ((client, a), (b, _server)) = (duplex(64), duplex(64));
+///     let (a, b) = (MemoryStream::from(a), MemoryStream::from(b));
+///     client.close(); // and the server never says anything
+///     let copied = copy_bidirectional(a, b, Duration::from_secs(60)).await.unwrap();
+///     assert_eq!(copied.ending, Ending::TimedOut); // a test's minute takes no time
+/// });
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// Both streams have ended, and both ends were passed on.
@@ -205,6 +238,21 @@ pub enum Ending {
 }
 
 /// One of the two streams of a [`copy_bidirectional`].
+///
+/// ```
+/// use net::{Side, UnixStream};
+/// use std::time::Duration;
+///
+/// # runtime::block_on(async {
+/// let ((client, a), (b, server)) = (UnixStream::pair()?, UnixStream::pair()?);
+/// drop(client);
+/// server.write_all(b"an answer that nobody wants").await?;
+/// server.shutdown(std::net::Shutdown::Write)?;
+/// let error = net::copy_bidirectional(a, b, Duration::from_secs(10)).await.unwrap_err();
+/// assert_eq!(error.stream, Side::A); // the client's
+/// # Ok::<(), std::io::Error>(()) })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// The first.
@@ -215,6 +263,23 @@ pub enum Side {
 
 /// Why a [`copy_bidirectional`] has failed, and how far it had come. Made an [`io::Error`], it keeps its kind and is found
 /// inside ([`io::Error::get_ref`]).
+///
+/// ```
+/// use net::{CopyError, Side, UnixStream};
+/// use std::{io, time::Duration};
+///
+/// # runtime::block_on(async {
+/// let ((client, a), (b, server)) = (UnixStream::pair()?, UnixStream::pair()?);
+/// drop(server);
+/// client.write_all(b"hello").await?;
+/// let error = net::copy_bidirectional(a, b, Duration::from_secs(10)).await.unwrap_err();
+/// assert_eq!((error.stream, error.a_to_b), (Side::B, 0));
+/// let error = io::Error::from(error); // as `?` makes it
+/// assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+/// assert!(error.get_ref().is_some_and(|inner| inner.is::<CopyError>()));
+/// # Ok::<(), std::io::Error>(()) })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct CopyError {
     /// Bytes read from `a` and written to `b`.
@@ -355,6 +420,10 @@ impl Direction {
             Err(fault) => {
                 self.state = State::Over;
                 self.way.held = Held::default(); // nobody will take it
+                if matches!(fault, Fault::Read(_)) {
+                    // What came before may lie in a buffer of the writer's, which is flushed now or never.
+                    let _ = Pin::new(writer).poll_flush(cx);
+                }
                 Err(fault)
             }
         })

@@ -15,7 +15,7 @@
 //! call that is made through rustix.
 //!
 //! Only a call that would block says that nothing is there (`Kind::Other`). A flood is held off as everywhere: after 128
-//! datagrams in one poll the others have their turn.
+//! datagrams in one poll, fewer if they are long, the others have their turn.
 //!
 //! What it does not do: several datagrams in one call, descriptors or other control messages with them.
 //!
@@ -26,7 +26,7 @@ use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::task::{Context, Poll};
 
-use runtime::AsyncSocket;
+use runtime::{AsyncSocket, spend_bytes};
 use rustix::net::{RecvAncillaryBuffer, RecvFlags, ReturnFlags, SocketAddrAny, recvmsg};
 
 use crate::unix_name::SocketFile;
@@ -35,6 +35,25 @@ use crate::unix_name::SocketFile;
 ///
 /// All methods take `&self`: any number of tasks may send and receive at the same time, with the socket in an `Rc`. Of
 /// several that receive, each datagram goes to one.
+///
+/// ```
+/// use net::UdpSocket;
+///
+/// # runtime::block_on(async {
+/// let server = UdpSocket::bind("127.0.0.1:0").await?;
+/// let client = UdpSocket::bind("127.0.0.1:0").await?;
+/// client.connect(server.local_addr()?).await?;
+/// client.send(b"hello").await?;
+///
+/// let mut buffer = [0; 1500];
+/// let seen = server.peek_from(&mut buffer).await?; // which leaves it there
+/// let (received, from) = server.recv_from(&mut buffer).await?;
+/// assert_eq!(seen, (received, from));
+/// assert_eq!((received.whole()?, from), (5, client.local_addr()?));
+/// assert_eq!(client.peer_addr()?, server.local_addr()?);
+/// # Ok::<(), std::io::Error>(()) })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct DatagramSocket<S: Family> {
     // Before the socket, so that nobody finds a name that leads nowhere.
     file: Option<SocketFile>,
@@ -42,6 +61,19 @@ pub struct DatagramSocket<S: Family> {
 }
 
 /// What was received: how many bytes are in the buffer, and whether there were more.
+///
+/// ```
+/// use net::Received;
+///
+/// # runtime::block_on(async {
+/// let (ours, theirs) = net::UnixDatagram::pair()?;
+/// theirs.send(b"hello").await?;
+/// theirs.send(b"").await?;
+/// assert_eq!(ours.recv(&mut [0; 3]).await?, Received { count: 3, truncated: true }); // "lo" is lost
+/// assert_eq!(ours.recv(&mut [0; 3]).await?, Received { count: 0, truncated: false });
+/// # Ok::<(), std::io::Error>(()) })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a datagram may be shorter than the buffer, or cut off: see `count` and `whole`"]
 pub struct Received {
@@ -78,6 +110,25 @@ impl Received {
 }
 
 /// A family of datagram sockets, by std's type for it. Sealed: there are two.
+///
+/// ```
+/// use net::{DatagramFamily, DatagramSocket, UnixDatagram};
+///
+/// /// Answers with the same, over UDP and within the machine alike.
+/// async fn echo<S: DatagramFamily>(socket: &DatagramSocket<S>) -> std::io::Result<usize> {
+///     let mut buffer = [0; 1500];
+///     let count = socket.recv(&mut buffer).await?.whole()?;
+///     socket.send(&buffer[..count]).await
+/// }
+///
+/// # runtime::block_on(async {
+/// let (ours, theirs) = UnixDatagram::pair()?;
+/// theirs.send(b"hello").await?;
+/// assert_eq!(echo(&ours).await?, 5);
+/// assert_eq!(theirs.recv(&mut [0; 64]).await?.count, 5);
+/// # Ok::<(), std::io::Error>(()) })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub trait Family: AsFd + sealed::Sealed {
     /// What a socket is known by.
     type Address: fmt::Debug;
@@ -140,6 +191,17 @@ impl<S: Family> DatagramSocket<S> {
     ///
     /// # Errors, cancel safety
     /// As [`recv`](Self::recv).
+    ///
+    /// ```
+    /// # runtime::block_on(async {
+    /// let (ours, theirs) = net::UnixDatagram::pair()?;
+    /// theirs.send(b"hello").await?;
+    /// let mut first = [0; 1];
+    /// assert!(ours.peek(&mut first).await?.truncated); // of what was looked at
+    /// assert_eq!((&first, ours.recv(&mut [0; 64]).await?.count), (b"h", 5));
+    /// # Ok::<(), std::io::Error>(()) })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub async fn peek(&self, buffer: &mut [u8]) -> io::Result<Received> {
         self.socket.read_with(|socket| Ok(receive(socket, buffer, LEAVE)?.0)).await
     }
@@ -169,6 +231,24 @@ impl<S: Family> DatagramSocket<S> {
     ///
     /// # Errors
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there is none now, and as `recv`.
+    ///
+    /// ```
+    /// use std::io::ErrorKind::WouldBlock;
+    ///
+    /// # runtime::block_on(async {
+    /// let (ours, theirs) = net::UnixDatagram::pair()?;
+    /// let mut buffer = [0; 64];
+    /// assert_eq!(ours.try_recv(&mut buffer).unwrap_err().kind(), WouldBlock);
+    ///
+    /// theirs.try_send(b"one")?;
+    /// theirs.try_send(b"and two")?;
+    /// ours.readable().await?;
+    /// assert_eq!(ours.try_peek(&mut buffer)?, ours.try_recv(&mut buffer)?);
+    /// assert_eq!(ours.try_peek_from(&mut buffer)?.0, ours.try_recv_from(&mut buffer)?.0);
+    /// assert_eq!(&buffer[..7], b"and two");
+    /// # Ok::<(), std::io::Error>(()) })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn try_recv(&self, buffer: &mut [u8]) -> io::Result<Received> {
         self.socket.try_read_with(|socket| Ok(receive(socket, buffer, TAKE)?.0))
     }
@@ -210,6 +290,20 @@ impl<S: Family> DatagramSocket<S> {
     ///
     /// # Errors
     /// As `recv`.
+    ///
+    /// ```
+    /// use std::future::poll_fn;
+    ///
+    /// # runtime::block_on(async {
+    /// let (ours, theirs) = net::UnixDatagram::pair()?;
+    /// poll_fn(|cx| theirs.poll_send(cx, b"one")).await?;
+    /// poll_fn(|cx| theirs.poll_send(cx, b"and two")).await?;
+    /// let mut buffer = [0; 64];
+    /// assert_eq!(poll_fn(|cx| ours.poll_recv(cx, &mut buffer)).await?.count, 3);
+    /// assert_eq!(poll_fn(|cx| ours.poll_recv_from(cx, &mut buffer)).await?.0.count, 7);
+    /// # Ok::<(), std::io::Error>(()) })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn poll_recv(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<Received>> {
         self.socket.poll_read_with(cx, |socket| Ok(receive(socket, buffer, TAKE)?.0))
     }
@@ -234,7 +328,7 @@ impl<S: Family> DatagramSocket<S> {
         self.socket.poll_write_with(cx, |_| self.socket.try_send(datagram))
     }
 
-    /// Waits until there is a datagram, or an error.
+    /// Waits until a receive is worth a try; there may be no datagram all the same.
     ///
     /// # Errors
     /// If the socket's runtime is not the one that runs.
@@ -262,6 +356,15 @@ impl<S: Family> DatagramSocket<S> {
     }
 
     /// The socket as the runtime sees it, for what is not offered here.
+    ///
+    /// ```
+    /// # runtime::block_on(async {
+    /// let (ours, _theirs) = net::UnixDatagram::pair()?;
+    /// ours.as_socket().writable().await?;
+    /// ours.as_socket().get_ref().shutdown(std::net::Shutdown::Both)?; // std's own method
+    /// # Ok::<(), std::io::Error>(()) })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn as_socket(&self) -> &AsyncSocket<S> {
         &self.socket
     }
@@ -280,6 +383,21 @@ impl<S: Family> DatagramSocket<S> {
     ///
     /// # Errors
     /// As [`AsyncSocket::new`].
+    ///
+    /// ```
+    /// # runtime::block_on(async {
+    /// let (ours, theirs) = std::os::unix::net::UnixDatagram::pair()?;
+    /// let ours = net::UnixDatagram::from_std(ours)?;
+    /// theirs.send(b"hello")?;
+    /// assert_eq!(ours.recv(&mut [0; 64]).await?.count, 5);
+    ///
+    /// let ours = ours.into_std();
+    /// ours.set_nonblocking(false)?; // for those who may block
+    /// theirs.send(b"once more")?;
+    /// assert_eq!(ours.recv(&mut [0; 64])?, 9);
+    /// # Ok::<(), std::io::Error>(()) })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn from_std(socket: S) -> io::Result<Self> {
         Ok(DatagramSocket::new(AsyncSocket::new(socket)?, None))
     }
@@ -312,6 +430,7 @@ fn receive<S: AsFd>(
 ) -> io::Result<(Received, Option<SocketAddrAny>)> {
     let mut no_control = RecvAncillaryBuffer::new(&mut []);
     let got = recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut no_control, flags)?;
+    spend_bytes(got.bytes);
     let truncated = got.flags.contains(ReturnFlags::TRUNC);
     Ok((Received { count: got.bytes, truncated }, got.address))
 }

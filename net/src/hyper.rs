@@ -29,6 +29,7 @@ use std::time::{Duration, Instant};
 use futures_io::{AsyncRead, AsyncWrite};
 use hyper::rt::{Executor, Read, ReadBufCursor, Timer, Write};
 
+use crate::stock::overstated;
 use crate::{Connection, MemoryStream};
 
 impl<S: AsFd> Read for Connection<S> {
@@ -89,6 +90,12 @@ impl<T> HyperIo<T> {
     }
 
     /// The stream inside.
+    ///
+    /// ```
+    /// let io = net::HyperIo::new(&b"not yet read"[..]);
+    /// assert_eq!(io.get_ref().len(), 12);
+    /// assert_eq!(io.into_inner(), b"not yet read"); // say after hyper has upgraded the connection
+    /// ```
     pub fn get_ref(&self) -> &T {
         &self.stream
     }
@@ -119,7 +126,11 @@ fn read_through<R: AsyncRead>(
         return Poll::Ready(Ok(()));
     }
     runtime::with_lent_buffer(cursor.remaining(), |buffer| {
-        reader.poll_read(cx, buffer).map_ok(|count| cursor.put_slice(&buffer[..count]))
+        reader.poll_read(cx, buffer).map(|count| {
+            let bytes = buffer.get(..count?).ok_or_else(overstated)?;
+            cursor.put_slice(bytes);
+            Ok(())
+        })
     })
 }
 

@@ -60,6 +60,22 @@ pub struct MemoryListener {
 }
 
 /// Connects to a [`MemoryListener`].
+///
+/// ```
+/// use net::{Listener, MemoryListener};
+///
+/// # runtime::block_on(async {
+/// let listener = MemoryListener::new(64);
+/// let network = listener.connector();
+/// let (one, two) = (network.connect()?, network.clone().connect()?);
+/// assert_eq!(listener.accept().await?.1, 1); // the first one's number
+/// drop(listener);
+/// assert_eq!(two.read(&mut [0; 8]).await?, 0); // who waited still finds it closed
+/// assert_eq!(network.connect().unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
+/// # drop(one);
+/// # Ok::<(), std::io::Error>(()) })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct MemoryConnector {
     queue: Weak<Queue>,
@@ -193,6 +209,22 @@ impl fmt::Debug for MemoryConnector {
 }
 
 /// One end of a stream in memory: a [`Duplex`], whose methods it has, with futures-io's traits.
+///
+/// ```
+/// use futures_lite::AsyncReadExt;
+/// use net::MemoryStream;
+///
+/// # runtime::block_on(async {
+/// let (here, there) = runtime::testing::duplex(64);
+/// let (here, mut there) = (MemoryStream::from(here), MemoryStream::from(there));
+/// here.write_all(b"a line\n").await?; // the stream's own method
+/// here.into_inner().close();
+/// let mut all = String::new();
+/// there.read_to_string(&mut all).await?; // futures-io's
+/// assert_eq!(all, "a line\n");
+/// # Ok::<(), std::io::Error>(()) })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct MemoryStream {
     duplex: Duplex,

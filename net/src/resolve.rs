@@ -16,12 +16,38 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV
 mod tests;
 
 /// What can be connected or bound to: a socket address, or a host and a port.
+///
+/// ```
+/// use net::{Addresses, ToAddresses};
+///
+/// /// One of our services, on a port that all of them have.
+/// struct Service(&'static str);
+///
+/// impl ToAddresses for Service {
+///     fn to_addresses(&self) -> Addresses {
+///         (self.0, 7000).to_addresses()
+///     }
+/// }
+///
+/// let addresses = runtime::block_on(net::resolve(Service("::1")))?;
+/// assert_eq!(addresses, ["[::1]:7000".parse().unwrap()]);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub trait ToAddresses {
     /// The addresses, or the name they hide behind.
     fn to_addresses(&self) -> Addresses;
 }
 
 /// What [`resolve`] starts from.
+///
+/// ```
+/// use net::{Addresses, ToAddresses};
+///
+/// let known = Addresses::Known(vec!["127.0.0.1:80".parse().unwrap()]);
+/// assert_eq!("127.0.0.1:80".to_addresses(), known); // nobody will be asked
+/// let name = Addresses::Name("localhost:80".to_owned());
+/// assert_eq!(("localhost", 80).to_addresses(), name); // the resolver will
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Addresses {
     /// Known already.
@@ -78,6 +104,9 @@ fn host_and_port(name: &str) -> Result<(&str, u16), &'static str> {
     let port =
         port.parse().map_err(|_| "what is behind the last colon is not a port, 0 to 65535")?;
     let in_brackets = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    if in_brackets.is_none() && host.contains(':') {
+        return Err("an IPv6 address stands in brackets: [ADDRESS]:PORT");
+    }
     match in_brackets.unwrap_or(host) {
         "" => Err("it has no host; for all addresses of this machine write 0.0.0.0 or [::]"),
         host if host.contains('\0') => Err("it has a NUL byte in it"),
@@ -93,6 +122,12 @@ fn some(addresses: Vec<SocketAddr>) -> io::Result<Vec<SocketAddr>> {
         ));
     }
     Ok(addresses)
+}
+
+impl ToAddresses for Addresses {
+    fn to_addresses(&self) -> Addresses {
+        self.clone()
+    }
 }
 
 impl ToAddresses for [SocketAddr] {
@@ -130,6 +165,8 @@ impl ToAddresses for (&str, u16) {
     fn to_addresses(&self) -> Addresses {
         match self.0.parse::<IpAddr>() {
             Ok(address) => (address, self.1).to_addresses(),
+            // With a zone, say, as in `fe80::1%eth0`.
+            Err(_) if self.0.contains(':') => Addresses::Name(format!("[{}]:{}", self.0, self.1)),
             Err(_) => Addresses::Name(format!("{}:{}", self.0, self.1)),
         }
     }

@@ -29,11 +29,41 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use futures_io::{AsyncRead, AsyncWrite};
-use runtime::{CancelToken, JoinHandle, spawn, timeout};
+use runtime::{CancelToken, JoinHandle, spawn, timeout, yield_now};
 
 use crate::TcpListener;
 
 /// What [`serve`] can accept from: a TCP listener, or something in memory that behaves like one.
+///
+/// ```
+/// use net::{Limits, Listener, TcpListener, TcpStream, serve};
+/// use std::{io, net::IpAddr};
+///
+/// /// Peers are known by their addresses, whatever their ports.
+/// struct ByAddress(TcpListener);
+///
+/// impl Listener for ByAddress {
+///     type Stream = TcpStream;
+///     type Address = IpAddr;
+///     async fn accept(&self) -> io::Result<(TcpStream, IpAddr)> {
+///         self.0.accept().await.map(|(stream, peer)| (stream, peer.ip()))
+///     }
+///     fn try_accept(&self) -> io::Result<(TcpStream, IpAddr)> {
+///         self.0.try_accept().map(|(stream, peer)| (stream, peer.ip()))
+///     }
+/// }
+///
+/// # runtime::block_on(async {
+/// let listener = TcpListener::bind("127.0.0.1:0").await?;
+/// let client = TcpStream::connect(listener.local_addr()?).await?;
+/// let greet = async |stream: TcpStream, peer: IpAddr| {
+///     stream.write_all(peer.to_string().as_bytes()).await
+/// };
+/// runtime::spawn(serve(ByAddress(listener), Limits::new(), greet));
+/// assert_eq!(client.read_lent(64, |text| text.to_vec()).await?, b"127.0.0.1");
+/// # Ok::<(), std::io::Error>(()) })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub trait Listener {
     /// A connection.
     type Stream: AsyncRead + AsyncWrite + Unpin + 'static;
@@ -66,6 +96,25 @@ impl Listener for TcpListener {
 
 /// How much a server takes on, and how it ends. The defaults: 10,000 connections, those beyond wait; no end; a drain of
 /// 10 s; trouble is told on standard error.
+///
+/// ```
+/// use net::{Limits, MemoryListener, serve};
+/// use std::time::Duration;
+///
+/// runtime::testing::run(async {
+///     let stop = runtime::CancelToken::new();
+///     let limits = Limits::new()
+///         .shutdown(stop.clone())
+///         .drain(Duration::from_secs(5))
+///         .log(|line| eprintln!("my server: {line}"));
+///     let listener = MemoryListener::new(64);
+///     let _client = listener.connector().connect().unwrap();
+///     let endless = async |_stream, _| std::future::pending::<()>().await;
+///     stop.cancel();
+///     let served = serve(listener, limits, endless).await.unwrap();
+///     assert_eq!((served.accepted, served.cut), (1, 1)); // taken from the queue; cut after 5 s
+/// });
+/// ```
 #[derive(Clone)]
 pub struct Limits {
     connections: usize,
@@ -76,6 +125,25 @@ pub struct Limits {
 }
 
 /// What happens to connections beyond the limit.
+///
+/// ```
+/// use futures_lite::AsyncReadExt;
+/// use net::{Excess, Limits, MemoryListener, serve};
+///
+/// # runtime::block_on(async {
+/// let listener = MemoryListener::new(64);
+/// let network = listener.connector();
+/// let excess = Excess::Refuse("too many, come back later\n".to_owned());
+/// let limits = Limits::new().connections(1).excess(excess);
+/// runtime::spawn(serve(listener, limits, async |_stream, _| std::future::pending::<()>().await));
+///
+/// let (_first, mut second) = (network.connect()?, network.connect()?);
+/// let mut text = String::new();
+/// second.read_to_string(&mut text).await?;
+/// assert_eq!(text, "too many, come back later\n");
+/// # Ok::<(), std::io::Error>(()) })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Excess {
     /// They wait in the kernel's queue until one of the others ends.
@@ -146,6 +214,22 @@ impl fmt::Debug for Limits {
 }
 
 /// What a server has done in its life.
+///
+/// ```
+/// use net::{Limits, MemoryListener, Served, serve};
+///
+/// # runtime::block_on(async {
+/// let listener = MemoryListener::new(64);
+/// let _clients = [listener.connector().connect()?, listener.connector().connect()?];
+/// let stop = runtime::CancelToken::new();
+/// stop.cancel();
+/// let limits = Limits::new().connections(1).shutdown(stop);
+/// let served = serve(listener, limits, async |_stream, _| {}).await?;
+/// // Both waited in the queue, and at the end there is no more waiting.
+/// assert_eq!(served, Served { accepted: 1, refused: 1, ..Served::default() });
+/// # Ok::<(), std::io::Error>(()) })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Served {
     /// Connections given to the handler.
@@ -168,7 +252,7 @@ pub struct Served {
 /// Those that concern the listener itself; the connections are then drained as at a shutdown.
 ///
 /// # Cancel safety
-/// Dropped, it stops accepting, and the connections go on by themselves.
+/// Dropped, it stops accepting, and the connections go on by themselves, with no deadline.
 ///
 /// ```
 /// use net::{Limits, TcpListener, TcpStream, serve};
@@ -201,6 +285,7 @@ where
     let refusing = Rc::new(Connections::default());
     let mut served = Served::default();
     let mut told = None;
+    let mut in_a_row = 0;
     let mut stop = pin!(async {
         match &limits.shutdown {
             Some(token) => token.cancelled().await,
@@ -231,10 +316,16 @@ where
         }
         match unless(stop.as_mut(), listener.accept()).await {
             None => break Ok(()),
-            Some(Ok(connection)) => admit(&mut served, connection),
+            Some(Ok(connection)) => {
+                in_a_row = 0;
+                admit(&mut served, connection);
+            }
             Some(Err(error)) => match Trouble::of(&error) {
-                Trouble::Connection => served.failed += 1,
-                Trouble::Process => {
+                Trouble::Connection if in_a_row < SUSPICIOUSLY_MANY => {
+                    in_a_row += 1;
+                    served.failed += 1;
+                }
+                Trouble::Process | Trouble::Connection => {
                     if told.is_none_or(|at| runtime::now().duration_since(at) >= SAID_AGAIN_AFTER) {
                         told = Some(runtime::now());
                         (limits.log)(&format!(
@@ -253,20 +344,26 @@ where
         }
     };
 
-    // Bounded, since a listener need not be a kernel's.
-    for _ in 0..MOST_QUEUED {
-        match listener.try_accept() {
-            Ok(connection) => admit(&mut served, connection),
-            Err(error) if Trouble::of(&error) == Trouble::Connection => served.failed += 1,
-            Err(_) => break,
+    let queued = async {
+        // Bounded, since a listener need not be a kernel's.
+        for taken in 1..=MOST_QUEUED {
+            match listener.try_accept() {
+                Ok(connection) => admit(&mut served, connection),
+                Err(error) => match Trouble::of(&error) {
+                    Trouble::Connection => served.failed += 1,
+                    Trouble::Process if open.count() > 0 => open.fewer_than(open.count()).await,
+                    _ => break,
+                },
+            }
+            if taken % TAKEN_AT_A_TIME == 0 {
+                yield_now().await;
+            }
         }
-    }
-    drop(listener);
-    let all_ended = async {
+        drop(listener);
         open.fewer_than(1).await;
         refusing.fewer_than(1).await; // they are told, too, and then nothing of us is left
     };
-    if timeout(limits.drain, all_ended).await.is_err() {
+    if timeout(limits.drain, queued).await.is_err() {
         served.cut = open.abort_all();
         refusing.abort_all();
     }
@@ -279,6 +376,11 @@ const REST: Duration = Duration::from_millis(100);
 const SAID_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// How many connections are taken from the kernel's queue at the end.
 const MOST_QUEUED: usize = 65_536;
+/// How many of them in one poll.
+const TAKEN_AT_A_TIME: usize = 128;
+/// So many failed connections without a good one between them are no connection's fault (a listener that is no stream
+/// socket, a system call that is forbidden): from there on they are treated as a shortage, told and waited for.
+const SUSPICIOUSLY_MANY: u32 = 1024;
 /// How many connections may be in the course of being refused; those beyond are just closed.
 const REFUSALS_AT_A_TIME: usize = 64;
 /// How long a refused client may take to read why.

@@ -68,9 +68,7 @@ impl Held {
         let mut read = Held { buffer: stocked.unwrap_or_else(make), start: 0, end: 0 };
         let count = ready!(reader.poll_read(cx, &mut read.buffer))?;
         if count > read.buffer.len() {
-            return Poll::Ready(Err(io::Error::other(
-                "the reader says that it has read more than there was room for: mend its poll_read",
-            )));
+            return Poll::Ready(Err(overstated()));
         }
         read.end = count;
         if count > 0 {
@@ -86,6 +84,14 @@ impl Held {
             *self = Held::default();
         }
     }
+}
+
+/// What to say of a reader that claims more than it was given room for.
+#[cold]
+pub(crate) fn overstated() -> io::Error {
+    io::Error::other(
+        "the reader says that it has read more than there was room for: mend its poll_read",
+    )
 }
 
 #[cold]

@@ -26,6 +26,21 @@ use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 use crate::{ConnectOptions, Connection, ToAddresses, resolve};
 
 /// A socket that accepts connections.
+///
+/// ```
+/// use net::{TcpListener, TcpStream};
+///
+/// runtime::block_on(async {
+///     let listener = TcpListener::bind("127.0.0.1:0").await?; // port 0: one that the kernel chooses
+///     let client = TcpStream::connect(listener.local_addr()?).await?;
+///     let (server, peer) = listener.accept().await?;
+///     assert_eq!(peer, client.local_addr()?);
+///     server.write_all(b"welcome").await?;
+///     assert_eq!(client.read(&mut [0; 64]).await?, 7);
+///     Ok::<(), std::io::Error>(())
+/// })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct TcpListener {
     socket: AsyncSocket<Socket>,
 }
@@ -34,8 +49,10 @@ pub struct TcpListener {
 ///
 /// ```
 /// # runtime::block_on(async {
-/// let listener = net::ListenOptions::new().backlog(16).listen("127.0.0.1:0").await?;
-/// # let _ = listener;
+/// let options = net::ListenOptions::new().backlog(16).reuse_address(true).reuse_port(true);
+/// let one = options.listen("127.0.0.1:0").await?;
+/// let other = options.listen(one.local_addr()?).await?; // that of a second thread, say
+/// assert_eq!(one.local_addr()?, other.local_addr()?);
 /// # Ok::<(), std::io::Error>(()) })?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
@@ -81,6 +98,17 @@ impl ListenOptions {
 
     /// Whether a listener at an IPv6 address, say `[::]:80`, leaves IPv4 alone (`IPV6_V6ONLY`); else it takes both. The default
     /// is the system's. At IPv4 addresses it is ignored.
+    ///
+    /// ```
+    /// # runtime::block_on(async {
+    /// let v4 = net::TcpListener::bind("0.0.0.0:0").await?;
+    /// let port = v4.local_addr()?.port();
+    /// // The same port, without taking IPv4's away. An error is where there is no IPv6.
+    /// let v6 = net::ListenOptions::new().only_v6(true).listen(("::", port)).await;
+    /// assert!(v6.is_err() || v6?.local_addr()?.port() == port);
+    /// # Ok::<(), std::io::Error>(()) })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn only_v6(mut self, on: bool) -> Self {
         self.only_v6 = Some(on);
         self
@@ -90,12 +118,15 @@ impl ListenOptions {
     ///
     /// # Errors
     /// The name cannot be resolved; or no address could be bound: then all failures are told.
+    ///
+    /// # Cancel safety
+    /// It waits for the name alone: dropped before it is ready, it has bound nothing.
     pub async fn listen(&self, address: impl ToAddresses) -> io::Result<TcpListener> {
         first_that_works(resolve(address).await?, "listen on", |address| async move {
             let socket = new_socket(address)?;
             socket.set_reuse_address(self.reuse_address)?;
             if self.reuse_port {
-                socket.set_reuse_port(true)?;
+                share_port(&socket)?;
             }
             if let (Some(only_v6), true) = (self.only_v6, address.is_ipv6()) {
                 socket.set_only_v6(only_v6)?;
@@ -111,7 +142,7 @@ impl ListenOptions {
 impl TcpListener {
     /// Listens with the default [`ListenOptions`].
     ///
-    /// # Errors
+    /// # Errors, cancel safety
     /// See [`ListenOptions::listen`].
     pub async fn bind(address: impl ToAddresses) -> io::Result<TcpListener> {
         ListenOptions::new().listen(address).await
@@ -133,6 +164,16 @@ impl TcpListener {
     ///
     /// # Errors
     /// As `accept`.
+    ///
+    /// ```
+    /// # runtime::block_on(async {
+    /// let listener = net::TcpListener::bind("127.0.0.1:0").await?;
+    /// let client = net::TcpStream::connect(listener.local_addr()?).await?;
+    /// let (_, peer) = std::future::poll_fn(|cx| listener.poll_accept(cx)).await?;
+    /// assert_eq!(peer, client.local_addr()?);
+    /// # Ok::<(), std::io::Error>(()) })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
         self.socket.poll_read_with(cx, accept).map(|accepted| connection(accepted?))
     }
@@ -141,6 +182,15 @@ impl TcpListener {
     ///
     /// # Errors
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) if nobody is there, and as `accept`.
+    ///
+    /// ```
+    /// # runtime::block_on(async {
+    /// let listener = net::TcpListener::bind("127.0.0.1:0").await?;
+    /// let nobody = listener.try_accept().unwrap_err();
+    /// assert_eq!(nobody.kind(), std::io::ErrorKind::WouldBlock);
+    /// # Ok::<(), std::io::Error>(()) })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn try_accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         connection(self.socket.try_read_with(accept)?)
     }
@@ -167,6 +217,18 @@ impl TcpListener {
     ///
     /// # Errors
     /// As [`AsyncSocket::new`].
+    ///
+    /// ```
+    /// # runtime::block_on(async {
+    /// let bound = std::net::TcpListener::bind("127.0.0.1:0")?; // say before rights were given up
+    /// let address = bound.local_addr()?;
+    /// let listener = net::TcpListener::from_std(bound)?;
+    /// let client = net::TcpStream::connect(address).await?;
+    /// assert_eq!(listener.accept().await?.1, client.local_addr()?);
+    /// assert_eq!(listener.into_std().local_addr()?, address); // and out again
+    /// # Ok::<(), std::io::Error>(()) })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn from_std(listener: std::net::TcpListener) -> io::Result<Self> {
         Ok(TcpListener { socket: AsyncSocket::new(listener.into())? })
     }
@@ -185,6 +247,21 @@ impl fmt::Debug for TcpListener {
 }
 
 /// The stream of [`TcpListener::incoming`].
+///
+/// ```
+/// use futures_lite::StreamExt;
+///
+/// # runtime::block_on(async {
+/// let listener = net::TcpListener::bind("127.0.0.1:0").await?;
+/// let client = net::TcpStream::connect(listener.local_addr()?).await?;
+/// let mut first = listener.incoming().take(1);
+/// while let Some(stream) = first.next().await {
+///     stream?.write_all(b"welcome").await?;
+/// }
+/// assert_eq!(client.read(&mut [0; 64]).await?, 7);
+/// # Ok::<(), std::io::Error>(()) })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Incoming<'a> {
     listener: &'a TcpListener,
@@ -201,6 +278,23 @@ impl Stream for Incoming<'_> {
 /// A TCP connection.
 ///
 /// What it can do as any connection can (read, write, halves, ...) stands at [`Connection`].
+///
+/// ```
+/// use net::{TcpListener, TcpStream};
+/// use std::time::Duration;
+///
+/// runtime::block_on(async {
+///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+///     let address = listener.local_addr()?;
+///     let stream = TcpStream::connect(address).await?; // or a name: `("example.org", 80)`
+///     stream.set_nodelay(true)?;
+///     stream.set_keepalive(Some(Duration::from_secs(60)))?;
+///     assert!(stream.nodelay()?);
+///     assert_eq!(stream.peer_addr()?, address);
+///     Ok::<(), std::io::Error>(())
+/// })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub type TcpStream = Connection<std::net::TcpStream>;
 
 impl TcpStream {
@@ -249,14 +343,15 @@ impl TcpStream {
     }
 
     /// Whether, and after how long a silence, the kernel asks the peer if it is still there (`SO_KEEPALIVE`). Without an
-    /// answer the connection is reset in the end. `None`, the default: never.
+    /// answer the connection is reset in the end. `None`, the default: never. Whole seconds, rounded up; more than Linux
+    /// can count, 32,767 (nine hours), counts as that.
     ///
     /// # Errors
     /// The kernel's.
     pub fn set_keepalive(&self, after: Option<Duration>) -> io::Result<()> {
         let socket = SockRef::from(self.as_socket());
         match after {
-            Some(after) => socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(after)),
+            Some(after) => socket.set_tcp_keepalive(&keepalive_after(after)),
             None => socket.set_keepalive(false),
         }
     }
@@ -266,6 +361,19 @@ impl TcpStream {
     ///
     /// # Errors
     /// The kernel's.
+    ///
+    /// ```
+    /// # runtime::block_on(async {
+    /// let listener = net::TcpListener::bind("127.0.0.1:0").await?;
+    /// let client = net::TcpStream::connect(listener.local_addr()?).await?;
+    /// let (server, _) = listener.accept().await?;
+    /// client.set_reset_on_drop(true)?;
+    /// drop(client);
+    /// let error = server.read(&mut [0; 64]).await.unwrap_err();
+    /// assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    /// # Ok::<(), std::io::Error>(()) })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn set_reset_on_drop(&self, on: bool) -> io::Result<()> {
         SockRef::from(self.as_socket()).set_linger(on.then_some(Duration::ZERO))
     }
@@ -320,6 +428,24 @@ pub(crate) fn new_socket(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     Ok(socket)
+}
+
+/// In the seconds that every system takes: others are an error on Linux, which tells nobody why.
+pub(crate) fn keepalive_after(silence: Duration) -> TcpKeepalive {
+    const LONGEST: u64 = 32_767;
+    let seconds = silence.as_nanos().div_ceil(1_000_000_000).clamp(1, LONGEST.into());
+    TcpKeepalive::new().with_time(Duration::from_secs(seconds.try_into().unwrap_or(LONGEST)))
+}
+
+/// Lets several sockets have one port, where the system can.
+pub(crate) fn share_port(socket: &Socket) -> io::Result<()> {
+    #[cfg(not(any(target_os = "illumos", target_os = "solaris")))]
+    return socket.set_reuse_port(true);
+    #[cfg(any(target_os = "illumos", target_os = "solaris"))]
+    {
+        let _ = socket;
+        Err(io::Error::new(io::ErrorKind::Unsupported, "this system shares no ports"))
+    }
 }
 
 /// Tries one address after the other; if none works, tells what each said.

@@ -17,12 +17,12 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::task::{Context, Poll};
 
-use runtime::{AsyncSocket, Kind};
+use runtime::{AsyncSocket, Kind, spend_bytes};
 use rustix::net::SocketAddrAny;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::datagram::{DatagramSocket, Family};
-use crate::tcp::first_that_works;
+use crate::tcp::{first_that_works, share_port};
 use crate::{ToAddresses, resolve};
 
 /// A UDP socket.
@@ -55,8 +55,10 @@ pub type UdpSocket = DatagramSocket<std::net::UdpSocket>;
 ///
 /// ```
 /// # runtime::block_on(async {
-/// let socket = net::UdpOptions::new().reuse_address(true).bind("0.0.0.0:0").await?;
-/// # let _ = socket;
+/// let options = net::UdpOptions::new().reuse_port(true).reuse_address(true).only_v6(true);
+/// let one = options.bind("127.0.0.1:0").await?;
+/// let other = options.bind(one.local_addr()?).await?; // that of a second thread, say
+/// assert_eq!(one.local_addr()?, other.local_addr()?);
 /// # Ok::<(), std::io::Error>(()) })?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
@@ -107,7 +109,7 @@ impl UdpOptions {
             socket.set_nonblocking(true)?;
             socket.set_reuse_address(self.reuse_address)?;
             if self.reuse_port {
-                socket.set_reuse_port(true)?;
+                share_port(&socket)?;
             }
             if let (SocketAddr::V6(_), Some(on)) = (address, self.only_v6) {
                 socket.set_only_v6(on)?;
@@ -151,7 +153,7 @@ impl UdpSocket {
     /// # Cancel safety
     /// Dropped before it is ready, it has sent nothing.
     pub async fn send_to(&self, datagram: &[u8], to: SocketAddr) -> io::Result<usize> {
-        self.socket.write_with(|socket| socket.send_to(datagram, to)).await
+        self.socket.write_with(|socket| send_to(socket, datagram, to)).await
     }
 
     /// As [`send_to`](Self::send_to), without waiting.
@@ -159,20 +161,34 @@ impl UdpSocket {
     /// # Errors
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) if the kernel takes none now, and as `send_to`.
     pub fn try_send_to(&self, datagram: &[u8], to: SocketAddr) -> io::Result<usize> {
-        self.socket.try_write_with(|socket| socket.send_to(datagram, to))
+        self.socket.try_write_with(|socket| send_to(socket, datagram, to))
     }
 
     /// For futures written by hand: [`send_to`](Self::send_to) without a future.
     ///
     /// # Errors
     /// As `send_to`.
+    ///
+    /// ```
+    /// use net::UdpSocket;
+    ///
+    /// # runtime::block_on(async {
+    /// let (ours, theirs) = (UdpSocket::bind("127.0.0.1:0").await?, UdpSocket::bind("127.0.0.1:0").await?);
+    /// let to = theirs.local_addr()?;
+    /// std::future::poll_fn(|cx| ours.poll_send_to(cx, b"hello", to)).await?;
+    /// ours.try_send_to(b"or at once", to)?;
+    /// assert_eq!(theirs.recv(&mut [0; 64]).await?.count, 5);
+    /// assert_eq!(theirs.recv(&mut [0; 64]).await?.count, 10);
+    /// # Ok::<(), std::io::Error>(()) })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn poll_send_to(
         &self,
         cx: &mut Context<'_>,
         datagram: &[u8],
         to: SocketAddr,
     ) -> Poll<io::Result<usize>> {
-        self.socket.poll_write_with(cx, |socket| socket.send_to(datagram, to))
+        self.socket.poll_write_with(cx, |socket| send_to(socket, datagram, to))
     }
 
     /// Receives what is sent to the multicast group, on the interface that has this address; unspecified: the system's
@@ -180,6 +196,19 @@ impl UdpSocket {
     ///
     /// # Errors
     /// The kernel's: not a multicast address, no such interface, ...
+    ///
+    /// ```
+    /// use std::net::Ipv4Addr;
+    ///
+    /// # runtime::block_on(async {
+    /// let socket = net::UdpSocket::bind("0.0.0.0:0").await?;
+    /// let group = Ipv4Addr::new(239, 255, 77, 2);
+    /// socket.join_multicast_v4(group, Ipv4Addr::LOCALHOST)?; // as far as this machine
+    /// socket.leave_multicast_v4(group, Ipv4Addr::LOCALHOST)?;
+    /// assert!(socket.leave_multicast_v4(group, Ipv4Addr::LOCALHOST).is_err()); // it has left
+    /// # Ok::<(), std::io::Error>(()) })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn join_multicast_v4(&self, group: Ipv4Addr, interface: Ipv4Addr) -> io::Result<()> {
         self.socket.get_ref().join_multicast_v4(&group, &interface)
     }
@@ -196,6 +225,18 @@ impl UdpSocket {
     ///
     /// # Errors
     /// The kernel's.
+    ///
+    /// ```no_run
+    /// # runtime::block_on(async {
+    /// let socket = net::UdpOptions::new().reuse_address(true).bind("[::]:5353").await?;
+    /// let every_mdns_speaker = "ff02::fb".parse().unwrap();
+    /// socket.join_multicast_v6(every_mdns_speaker, 0)?;
+    /// let (question, from) = socket.recv_from(&mut [0; 9000]).await?;
+    /// println!("{from} asks, in {} bytes", question.whole()?);
+    /// socket.leave_multicast_v6(every_mdns_speaker, 0)?;
+    /// # Ok::<(), std::io::Error>(()) })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn join_multicast_v6(&self, group: Ipv6Addr, interface: u32) -> io::Result<()> {
         self.socket.get_ref().join_multicast_v6(&group, interface)
     }
@@ -207,6 +248,10 @@ impl UdpSocket {
     pub fn leave_multicast_v6(&self, group: Ipv6Addr, interface: u32) -> io::Result<()> {
         self.socket.get_ref().leave_multicast_v6(&group, interface)
     }
+}
+
+fn send_to(socket: &std::net::UdpSocket, datagram: &[u8], to: SocketAddr) -> io::Result<usize> {
+    socket.send_to(datagram, to).inspect(|count| spend_bytes(*count))
 }
 
 /// Options that the kernel keeps: each is asked and set by one call of socket2, of the same name.
@@ -234,6 +279,17 @@ macro_rules! options {
 
 options! {
     /// Whether it may send to broadcast addresses. Not at first.
+    ///
+    /// ```
+    /// # runtime::block_on(async {
+    /// let socket = net::UdpSocket::bind("127.0.0.1:0").await?;
+    /// assert!(!socket.broadcast()?);
+    /// socket.set_broadcast(true)?;
+    /// socket.set_ttl_v4(3)?;
+    /// assert_eq!((socket.broadcast()?, socket.ttl_v4()?, socket.multicast_ttl_v4()?), (true, 3, 1));
+    /// # Ok::<(), std::io::Error>(()) })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     broadcast, set_broadcast: bool;
     /// Over how many routers a datagram may go over IPv4 (its time to live). Not for multicast.
     ttl_v4, set_ttl_v4: u32;

@@ -30,6 +30,23 @@ use crate::{Connection, Listener};
 /// A Unix stream connection.
 ///
 /// What it can do as any connection can (read, write, halves, ...) stands at [`Connection`].
+///
+/// ```
+/// use net::{UnixListener, UnixStream};
+///
+/// # let path = std::env::temp_dir().join(format!("net-stream-{}", std::process::id()));
+/// runtime::block_on(async {
+///     let listener = UnixListener::bind(&path).await?;
+///     let client = UnixStream::connect(&path).await?;
+///     let (server, peer) = listener.accept().await?;
+///     assert!(peer.is_unnamed() && client.local_addr()?.is_unnamed());
+///     assert_eq!(client.peer_addr()?.as_pathname(), Some(&*path));
+///     server.write_all(b"welcome").await?;
+///     assert_eq!(client.read(&mut [0; 64]).await?, 7);
+///     Ok::<(), std::io::Error>(())
+/// })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub type UnixStream = Connection<StdUnixStream>;
 
 impl UnixStream {
@@ -161,6 +178,17 @@ impl UnixOptions {
     ///
     /// # Cancel safety
     /// It never waits.
+    ///
+    /// ```
+    /// # runtime::block_on(async {
+    /// # let path = std::env::temp_dir().join(format!("net-listen-{}", std::process::id()));
+    /// let listener = net::UnixOptions::new().mode(0o600).listen(&path).await?;
+    /// assert_eq!(listener.local_addr()?.as_pathname(), Some(&*path));
+    /// let second = net::UnixOptions::new().replace_stale(true).listen(&path).await;
+    /// assert_eq!(second.unwrap_err().kind(), std::io::ErrorKind::AddrInUse); // it is not stale
+    /// # Ok::<(), std::io::Error>(()) })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub async fn listen(&self, name: impl ToUnixAddress) -> io::Result<UnixListener> {
         let address = name.to_unix_address()?;
         let listen = || {
@@ -198,6 +226,16 @@ impl UnixListener {
     ///
     /// # Errors
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) if nobody is there, and as `accept`.
+    ///
+    /// ```
+    /// # runtime::block_on(async {
+    /// # let path = std::env::temp_dir().join(format!("net-try-accept-{}", std::process::id()));
+    /// let listener = net::UnixListener::bind(&path).await?;
+    /// let nobody = listener.try_accept().unwrap_err();
+    /// assert_eq!(nobody.kind(), std::io::ErrorKind::WouldBlock);
+    /// # Ok::<(), std::io::Error>(()) })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn try_accept(&self) -> io::Result<(UnixStream, SocketAddr)> {
         accepted(self.socket.try_read_with(accept)?)
     }
@@ -227,6 +265,21 @@ impl UnixListener {
     ///
     /// # Errors
     /// As [`AsyncSocket::new`].
+    ///
+    /// ```
+    /// # runtime::block_on(async {
+    /// # let path = std::env::temp_dir().join(format!("net-from-std-{}", std::process::id()));
+    /// let bound = std::os::unix::net::UnixListener::bind(&path)?;
+    /// let listener = net::UnixListener::from_std(bound)?;
+    /// let client = net::UnixStream::connect(&path).await?;
+    /// listener.accept().await?;
+    /// let bound = listener.into_std();
+    /// drop(bound);
+    /// std::fs::remove_file(&path)?; // the file is whose the listener was
+    /// # drop(client);
+    /// # Ok::<(), std::io::Error>(()) })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn from_std(listener: std::os::unix::net::UnixListener) -> io::Result<Self> {
         Ok(UnixListener { file: None, socket: AsyncSocket::new(listener.into())? })
     }
@@ -256,6 +309,22 @@ impl Listener for UnixListener {
 }
 
 /// The stream of [`UnixListener::incoming`].
+///
+/// ```
+/// use futures_lite::StreamExt;
+///
+/// # runtime::block_on(async {
+/// # let path = std::env::temp_dir().join(format!("net-incoming-{}", std::process::id()));
+/// let listener = net::UnixListener::bind(&path).await?;
+/// let client = net::UnixStream::connect(&path).await?;
+/// let mut first = listener.incoming().take(1);
+/// while let Some(stream) = first.next().await {
+///     stream?.write_all(b"welcome").await?;
+/// }
+/// assert_eq!(client.read(&mut [0; 64]).await?, 7);
+/// # Ok::<(), std::io::Error>(()) })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct UnixIncoming<'a> {
     listener: &'a UnixListener,

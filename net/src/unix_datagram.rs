@@ -19,7 +19,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram as StdUnixDatagram};
 use std::path::Path;
 use std::time::Duration;
 
-use runtime::{AsyncSocket, Kind, sleep};
+use runtime::{AsyncSocket, Kind, sleep, spend_bytes};
 use rustix::net::{SocketAddrAny, SocketAddrUnix};
 use socket2::{Domain, Socket, Type};
 
@@ -108,6 +108,21 @@ impl UnixDatagram {
     ///
     /// # Cancel safety
     /// It never waits.
+    ///
+    /// ```
+    /// # runtime::block_on(async {
+    /// # let path = std::env::temp_dir().join(format!("net-peer-{}", std::process::id()));
+    /// let log = net::UnixDatagram::bind(&path).await?;
+    /// let program = net::UnixDatagram::unbound()?;
+    /// program.connect(&path).await?;
+    /// program.send(b"it rains").await?;
+    /// assert_eq!(log.recv(&mut [0; 64]).await?.count, 8);
+    /// drop(log);
+    /// let error = net::UnixDatagram::unbound()?.connect(&path).await.unwrap_err();
+    /// assert_eq!(error.kind(), std::io::ErrorKind::NotFound); // it took its name with it
+    /// # Ok::<(), std::io::Error>(()) })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub async fn connect(&self, name: impl ToUnixAddress) -> io::Result<()> {
         let address = name.to_unix_address()?;
         let connected = self.socket.get_ref().connect_addr(&address);
@@ -125,12 +140,11 @@ impl UnixDatagram {
         let to = to.to_unix_address()?;
         let mut pause = Duration::from_millis(1);
         loop {
-            let attempt =
-                self.socket.write_with(|socket| match socket.send_to_addr(datagram, &to) {
-                    // Not a wait for the socket's being writable: see the head.
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-                    result => result.map(Some),
-                });
+            let attempt = self.socket.write_with(|socket| match send_to(socket, datagram, &to) {
+                // Not a wait for the socket's being writable: see the head.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+                result => result.map(Some),
+            });
             if let Some(count) = attempt.await? {
                 return Ok(count);
             }
@@ -144,10 +158,28 @@ impl UnixDatagram {
     /// # Errors
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) if the other's queue is full, and as `send_to`. That there is room again is
     /// not told: do not wait for it by the socket's `writable`.
+    ///
+    /// ```
+    /// # runtime::block_on(async {
+    /// # let path = std::env::temp_dir().join(format!("net-try-send-{}", std::process::id()));
+    /// let log = net::UnixDatagram::bind(&path).await?;
+    /// let program = net::UnixDatagram::unbound()?;
+    /// program.try_send_to(b"it rains", &path)?;
+    /// assert_eq!(log.recv(&mut [0; 64]).await?.count, 8);
+    /// drop(log);
+    /// let error = program.try_send_to(b"nobody notes it", &path).unwrap_err();
+    /// assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+    /// # Ok::<(), std::io::Error>(()) })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn try_send_to(&self, datagram: &[u8], to: impl ToUnixAddress) -> io::Result<usize> {
         let to = to.to_unix_address()?;
-        self.socket.try_write_with(|socket| socket.send_to_addr(datagram, &to))
+        self.socket.try_write_with(|socket| send_to(socket, datagram, &to))
     }
+}
+
+fn send_to(socket: &StdUnixDatagram, datagram: &[u8], to: &SocketAddr) -> io::Result<usize> {
+    socket.send_to_addr(datagram, to).inspect(|count| spend_bytes(*count))
 }
 
 /// How long a sender to a full queue waits at most before it looks again.

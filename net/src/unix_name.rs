@@ -56,6 +56,15 @@ pub trait ToUnixAddress {
     /// # Errors
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a path that is empty, too long (107 bytes are allowed on Linux,
     /// 103 on macOS and the BSDs), or has a zero in it.
+    ///
+    /// ```
+    /// use net::ToUnixAddress;
+    ///
+    /// assert!("/run/server.sock".to_unix_address()?.as_pathname().is_some());
+    /// let too_long = "a".repeat(200).to_unix_address().unwrap_err();
+    /// assert_eq!(too_long.kind(), std::io::ErrorKind::InvalidInput);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     fn to_unix_address(&self) -> io::Result<SocketAddr>;
 }
 
@@ -107,7 +116,7 @@ impl<T: ToUnixAddress + ?Sized> ToUnixAddress for &T {
 /// ```
 /// # runtime::block_on(async {
 /// # let path = std::env::temp_dir().join(format!("net-options-{}", std::process::id()));
-/// let options = net::UnixOptions::new().mode(0o600).replace_stale(true);
+/// let options = net::UnixOptions::new().mode(0o600).replace_stale(true).backlog(16);
 /// let listener = options.listen(&path).await?;
 /// drop(listener);
 /// assert!(!path.exists());
@@ -166,17 +175,23 @@ impl UnixOptions {
             return Ok(None);
         };
         self.restrict(socket)?;
-        match socket.bind(&to) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                match (in_the_way(path), self.replace_stale) {
-                    (Obstacle::Stale(file), true) => file.remove()?,
-                    (obstacle, _) => {
-                        return Err(io::Error::new(error.kind(), obstacle.to_string()));
+        for last in [false, false, true] {
+            match socket.bind(&to) {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                    match (in_the_way(path), self.replace_stale) {
+                        (Obstacle::Stale(file), true) if !last => file.remove_stale()?,
+                        // Its owner has removed it since the bind.
+                        (Obstacle::Unknown(gone), _) if is_missing(&gone) && !last => {}
+                        (obstacle, _) => {
+                            return Err(io::Error::new(error.kind(), obstacle.to_string()));
+                        }
                     }
                 }
-                socket.bind(&to)?;
+                result => {
+                    result?;
+                    break;
+                }
             }
-            result => result?,
         }
         let file = SocketFile { file: File::at(path)?, owner: std::process::id() };
         if let Some(mode) = self.mode
@@ -235,6 +250,8 @@ struct File {
     /// Device and inode: what tells it from another file in the same place.
     identity: (u64, u64),
     mode: u32,
+    /// When it was last changed. A socket that is gone holds no inode, and the next file may have the same one.
+    changed: (i64, i64),
 }
 
 impl File {
@@ -244,7 +261,8 @@ impl File {
         if !found.file_type().is_socket() {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "a file that is no socket"));
         }
-        Ok(File { path, identity: identity(&found), mode: found.mode() & 0o777 })
+        let mode = found.mode() & 0o777;
+        Ok(File { path, identity: identity(&found), mode, changed: changed(&found) })
     }
 
     /// Removes it, unless another one has come into its place.
@@ -254,6 +272,26 @@ impl File {
         }
         Ok(())
     }
+
+    /// Removes what a socket that is gone has left behind, unless somebody else has been faster.
+    fn remove_stale(&self) -> io::Result<()> {
+        match fs::symlink_metadata(&self.path) {
+            Ok(found) if changed(&found) != self.changed => Ok(()),
+            Ok(_) => {
+                self.remove().or_else(|error| if is_missing(&error) { Ok(()) } else { Err(error) })
+            }
+            Err(error) if is_missing(&error) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+}
+
+fn changed(file: &Metadata) -> (i64, i64) {
+    (file.ctime(), file.ctime_nsec())
 }
 
 fn identity(file: &Metadata) -> (u64, u64) {

@@ -32,7 +32,8 @@ use crate::sys::socket;
 /// Any descriptor, as something that can be awaited. `T` owns the descriptor: a std socket, an `OwnedFd`, ...
 ///
 /// All methods take `&self`: any number of tasks may wait at the same time, for the same direction too (all of them are
-/// woken, the first to be polled gets what there is). It stays on the thread, and in the runtime, it was made in.
+/// woken, the first to be polled gets what there is; so with thousands on one socket each report costs milliseconds). It stays on the thread, and in the runtime, it was made in: to wait
+/// for it in another one is an error.
 ///
 /// ```
 /// use runtime::AsyncSocket;
@@ -68,6 +69,22 @@ struct Registration {
 type Label<T> = fn(&T, &mut fmt::Formatter<'_>) -> fmt::Result;
 
 /// What a short count on a descriptor means.
+///
+/// ```
+/// use runtime::{AsyncSocket, Kind};
+/// use std::net::{TcpListener, TcpStream};
+///
+/// runtime::block_on(async {
+///     let listener = TcpListener::bind("127.0.0.1:0")?;
+///     listener.set_nonblocking(true)?;
+///     let listener = AsyncSocket::trusted(listener, Kind::Other)?;
+///     let client = TcpStream::connect(listener.get_ref().local_addr()?)?;
+///     let (_server, peer) = listener.accept().await?;
+///     assert_eq!(peer, client.local_addr()?);
+///     Ok::<(), std::io::Error>(())
+/// })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A connected TCP socket, or one that behaves so: fewer bytes than asked for means that there are no more just now.
@@ -112,6 +129,23 @@ impl<T: AsFd> AsyncSocket<T> {
     }
 
     /// Sets what an instrument is shown for this socket, say the peer's address. Called only when somebody looks.
+    ///
+    /// ```
+    /// use runtime::{AsyncSocket, instruments::Statistics};
+    /// use std::{net::UdpSocket, rc::Rc};
+    ///
+    /// let statistics = Statistics::new();
+    /// let rt = runtime::Runtime::builder().instrument(Rc::new(statistics.clone())).build()?;
+    /// rt.block_on(async {
+    ///     let socket = AsyncSocket::new(UdpSocket::bind("127.0.0.1:0")?)?;
+    ///     let socket = socket.with_label(|_, f| f.write_str("questions"));
+    ///     let _waiting = runtime::spawn(async move { socket.recv(&mut [0; 8]).await });
+    ///     runtime::yield_now().await;
+    ///     assert!(statistics.snapshot().to_string().contains("(questions)"));
+    ///     Ok::<(), std::io::Error>(())
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn with_label(mut self, label: fn(&T, &mut fmt::Formatter<'_>) -> fmt::Result) -> Self {
         self.label = Some(label);
         self
@@ -124,6 +158,24 @@ impl<T: AsFd> AsyncSocket<T> {
     }
 
     /// Takes the descriptor out of the runtime's care again. It stays non-blocking.
+    ///
+    /// ```
+    /// use runtime::AsyncSocket;
+    /// use std::io::{Read, Write};
+    /// use std::os::unix::net::UnixStream;
+    ///
+    /// runtime::block_on(async {
+    ///     let (left, mut right) = UnixStream::pair()?;
+    ///     let mut left = AsyncSocket::new(left)?.into_inner();
+    ///     left.set_nonblocking(false)?; // or std's reads would not wait
+    ///     right.write_all(b"hello")?;
+    ///     let mut word = [0; 5];
+    ///     left.read_exact(&mut word)?;
+    ///     assert_eq!(&word, b"hello");
+    ///     Ok::<(), std::io::Error>(())
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn into_inner(self) -> T {
         let AsyncSocket { mut registration, io, .. } = self;
         registration.closes = false;
@@ -135,7 +187,7 @@ impl<T: AsFd> AsyncSocket<T> {
     /// stream; or the buffer is empty, which waits like any other. For sockets; for other descriptors use [`read_with`](Self::read_with).
     ///
     /// # Errors
-    /// The kernel's, such as a reset connection.
+    /// The kernel's, such as a reset connection; and that of [`readable`](Self::readable).
     ///
     /// # Cancel safety
     /// Dropped before it is ready, it has received nothing.
@@ -149,7 +201,8 @@ impl<T: AsFd> AsyncSocket<T> {
     /// Sends some of `bytes`: as many as the kernel takes now, at least one (if there is one).
     ///
     /// # Errors
-    /// The kernel's, such as a connection that the peer has closed. No signal is raised.
+    /// The kernel's, such as a connection that the peer has closed; and that of [`writable`](Self::writable). No signal is
+    /// raised.
     ///
     /// # Cancel safety
     /// Dropped before it is ready, it has sent nothing.
@@ -193,7 +246,7 @@ impl<T: AsFd> AsyncSocket<T> {
     /// ```
     ///
     /// # Errors
-    /// All others that `operation` gives, unchanged.
+    /// All others that `operation` gives, unchanged; and that of [`readable`](Self::readable).
     ///
     /// # Cancel safety
     /// As good as the operation: it is called whole or not at all.
@@ -205,6 +258,24 @@ impl<T: AsFd> AsyncSocket<T> {
     }
 
     /// As [`read_with`](Self::read_with), for an operation that writes.
+    ///
+    /// ```
+    /// use runtime::AsyncSocket;
+    /// use std::net::UdpSocket;
+    ///
+    /// runtime::block_on(async {
+    ///     let (here, there) = (UdpSocket::bind("127.0.0.1:0")?, UdpSocket::bind("127.0.0.1:0")?);
+    ///     let (here, there) = (AsyncSocket::new(here)?, AsyncSocket::new(there)?);
+    ///     let address = there.get_ref().local_addr()?;
+    ///     here.write_with(|socket| socket.send_to(b"hello", address)).await?;
+    ///     let mut buffer = [0; 16];
+    ///     let (count, sender) = there.read_with(|socket| socket.recv_from(&mut buffer)).await?;
+    ///     assert_eq!((&buffer[..count], sender), (&b"hello"[..], here.get_ref().local_addr()?));
+    ///     assert_eq!(here.try_write_with(|socket| socket.send_to(b"again", address))?, 5);
+    ///     Ok::<(), std::io::Error>(())
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn write_with<'a, R: 'a>(
         &'a self,
         mut operation: impl FnMut(&'a T) -> io::Result<R> + 'a,
@@ -216,6 +287,27 @@ impl<T: AsFd> AsyncSocket<T> {
     ///
     /// # Errors
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there is nothing now, and the kernel's.
+    ///
+    /// ```
+    /// use runtime::AsyncSocket;
+    /// use std::io::ErrorKind::WouldBlock;
+    /// use std::os::unix::net::UnixStream;
+    ///
+    /// runtime::block_on(async {
+    ///     let (left, right) = UnixStream::pair()?;
+    ///     let (left, right) = (AsyncSocket::new(left)?, AsyncSocket::new(right)?);
+    ///     let mut byte = [0];
+    ///     assert!(right.try_recv(&mut byte).is_err_and(|error| error.kind() == WouldBlock));
+    ///     left.writable().await?;
+    ///     assert_eq!(left.try_send(b"ab")?, 2);
+    ///     right.readable().await?;
+    ///     // Several receives for one wait.
+    ///     assert_eq!((right.try_recv(&mut byte)?, byte), (1, *b"a"));
+    ///     assert_eq!((right.try_recv(&mut byte)?, byte), (1, *b"b"));
+    ///     Ok::<(), std::io::Error>(())
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[inline]
     pub fn try_recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = &self.registration.source.read;
@@ -251,6 +343,25 @@ impl<T: AsFd> AsyncSocket<T> {
     ///
     /// # Errors
     /// All that `operation` gives.
+    ///
+    /// ```
+    /// use runtime::AsyncSocket;
+    /// use std::net::{TcpListener, TcpStream};
+    ///
+    /// runtime::block_on(async {
+    ///     let listener = AsyncSocket::new(TcpListener::bind("127.0.0.1:0")?)?;
+    ///     let _client = TcpStream::connect(listener.get_ref().local_addr()?)?;
+    ///     listener.readable().await?;
+    ///     // All who are there, and then no more.
+    ///     let mut count = 0;
+    ///     while listener.try_read_with(|listener| listener.accept()).is_ok() {
+    ///         count += 1;
+    ///     }
+    ///     assert_eq!(count, 1);
+    ///     Ok::<(), std::io::Error>(())
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn try_read_with<R>(&self, operation: impl FnOnce(&T) -> io::Result<R>) -> io::Result<R> {
         operation(&self.io).inspect_err(|error| self.registration.source.read.failed(error))
     }
@@ -268,6 +379,24 @@ impl<T: AsFd> AsyncSocket<T> {
     ///
     /// # Errors
     /// As `read_with`.
+    ///
+    /// ```
+    /// use runtime::AsyncSocket;
+    /// use std::future::poll_fn;
+    /// use std::io::{Read, Write};
+    /// use std::os::unix::net::UnixStream;
+    ///
+    /// runtime::block_on(async {
+    ///     let (left, right) = UnixStream::pair()?;
+    ///     let (left, right) = (AsyncSocket::new(left)?, AsyncSocket::new(right)?);
+    ///     poll_fn(|cx| left.poll_write_with(cx, |mut io| io.write(b"hello"))).await?;
+    ///     let mut buffer = [0; 16];
+    ///     let count = poll_fn(|cx| right.poll_read_with(cx, |mut io| io.read(&mut buffer))).await?;
+    ///     assert_eq!(&buffer[..count], b"hello");
+    ///     Ok::<(), std::io::Error>(())
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn poll_read_with<R>(
         &self,
         cx: &mut Context<'_>,

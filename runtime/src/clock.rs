@@ -45,6 +45,32 @@ pub(crate) struct Clock {
 const TICK_SHIFT: u32 = 16;
 
 /// A time that is not the system's, brought along by [`Builder::time`](crate::Builder::time).
+///
+/// ```
+/// use std::rc::Rc;
+/// use std::time::{Duration, Instant};
+///
+/// /// Goes a thousand times as fast.
+/// struct Fast(Instant);
+/// impl runtime::Time for Fast {
+///     fn now(&self) -> Instant {
+///         self.0 + self.0.elapsed() * 1000
+///     }
+///     fn may_sleep(&self, next: Option<Duration>) -> Option<Duration> {
+///         next.map(|next| next / 1000)
+///     }
+///     fn idle(&self, _: Duration) {} // it goes by itself
+///     fn hold(&self) -> Box<dyn Send> {
+///         Box::new(()) // and waits for nobody
+///     }
+/// }
+///
+/// let start = Instant::now();
+/// let rt = runtime::Runtime::builder().time(Rc::new(Fast(start))).build()?;
+/// rt.block_on(runtime::sleep(Duration::from_secs(10)));
+/// assert!(start.elapsed() >= Duration::from_millis(10));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub trait Time {
     /// What time it is. It never goes back, and before the runtime is made it does not matter.
     fn now(&self) -> Instant;

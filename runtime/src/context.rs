@@ -102,12 +102,38 @@ pub(crate) fn is_watched() -> bool {
 
 /// What time it is: the clock's of the runtime that this code runs in, which may have one of its own
 /// ([`Builder::time`](crate::Builder::time)); outside of any, the system's.
+///
+/// ```
+/// use std::time::Duration;
+/// runtime::testing::run(async {
+///     let start = runtime::now();
+///     runtime::sleep(Duration::from_secs(3600)).await;
+///     assert_eq!(runtime::now() - start, Duration::from_secs(3600)); // the test's time
+/// });
+/// ```
 pub fn now() -> Instant {
     with_own_time(|time| time.now()).unwrap_or_else(Instant::now)
 }
 
 /// For work on another thread that will wake a task of this runtime: keeps a test's clock from jumping over it, as long as
 /// the value given lives. Jobs of [`unblock`](crate::unblock) do it by themselves. `None` where time is the system's.
+///
+/// ```
+/// use runtime::{CancelToken, hold_time, testing, timeout};
+/// use std::{thread, time::Duration};
+///
+/// testing::run(async {
+///     let (done, hold) = (CancelToken::new(), hold_time());
+///     let told = done.clone();
+///     thread::spawn(move || {
+///         thread::sleep(Duration::from_millis(2)); // some work
+///         told.cancel();
+///         drop(hold);
+///     });
+///     // Without the hold the clock would jump, and the hour be over at once.
+///     assert!(timeout(Duration::from_secs(3600), done.cancelled()).await.is_ok());
+/// });
+/// ```
 pub fn hold_time() -> Option<Box<dyn Send>> {
     with_own_time(|time| time.hold())
 }
@@ -122,6 +148,23 @@ fn with_own_time<R>(f: impl FnOnce(&dyn Time) -> R) -> Option<R> {
 
 /// Tells the instrument, if there is one, what the task that is being polled waits for. For leaf futures: those of this
 /// crate call it when they return Pending, and yours may.
+///
+/// ```
+/// use runtime::{Reason, Wait, instruments::Statistics, parked};
+/// use std::{rc::Rc, task::Poll};
+///
+/// let statistics = Statistics::new();
+/// let rt = runtime::Runtime::builder().instrument(Rc::new(statistics.clone())).build()?;
+/// rt.block_on(async {
+///     let _stuck = runtime::spawn(std::future::poll_fn(|_| {
+///         parked(&Wait { reason: Reason::Job, source: None, label: Some(&"the printer") });
+///         Poll::<()>::Pending
+///     }));
+///     runtime::yield_now().await;
+///     assert!(statistics.snapshot().to_string().contains("waits for job (the printer)"));
+/// });
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[cold]
 pub fn parked(wait: &Wait<'_>) {
     with(|context| {
@@ -144,9 +187,38 @@ pub(crate) fn spend_operation() -> bool {
     true
 }
 
-/// Takes off what an operation that has moved `bytes` costs beside its one: time goes with the bytes.
+/// Takes off this poll's allowance what an operation that has moved `bytes` costs beside its one: time goes with the bytes.
+/// `recv` and `send` of a socket do it by themselves; an operation given to `read_with` or `write_with` that moves many is
+/// to call it, or 128 of them run before others have their turn, however long each takes.
+///
+/// ```
+/// use runtime::{AsyncSocket, spend_bytes};
+/// use std::io::Read;
+/// use std::os::unix::net::UnixStream;
+///
+/// /// Reads all there is.
+/// async fn read_all(socket: AsyncSocket<UnixStream>) -> std::io::Result<usize> {
+///     let (mut buffer, mut total) = (vec![0; 1 << 16], 0);
+///     loop {
+///         let read = socket.read_with(|mut io| io.read(&mut buffer).inspect(|count| spend_bytes(*count)));
+///         match read.await? {
+///             0 => return Ok(total),
+///             count => total += count,
+///         }
+///     }
+/// }
+///
+/// runtime::block_on(async {
+///     let (left, right) = UnixStream::pair()?;
+///     let reader = runtime::spawn(read_all(AsyncSocket::new(right)?));
+///     AsyncSocket::new(left)?.send(b"hello").await?;
+///     assert_eq!(reader.await??, 5);
+///     Ok::<(), std::io::Error>(())
+/// })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[inline(always)]
-pub(crate) fn spend_bytes(bytes: usize) {
+pub fn spend_bytes(bytes: usize) {
     if let operations @ 1.. = (bytes / BYTES_PER_OPERATION) as u32 {
         OPERATIONS.set(OPERATIONS.get().saturating_sub(operations));
     }

@@ -103,6 +103,19 @@ where
 ///
 /// # Panics
 /// Outside of a runtime.
+///
+/// ```
+/// use runtime::instruments::Statistics;
+/// use std::rc::Rc;
+///
+/// let statistics = Statistics::new();
+/// let rt = runtime::Runtime::builder().instrument(Rc::new(statistics.clone())).build()?;
+/// rt.block_on(async {
+///     let _greeter = runtime::spawn_named("greeter", std::future::pending::<()>());
+///     assert!(statistics.snapshot().tasks.iter().any(|task| task.name.as_deref() == Some("greeter")));
+/// });
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[track_caller]
 pub fn spawn_named<F>(name: &str, future: F) -> JoinHandle<F::Output>
 where
@@ -225,6 +238,14 @@ impl Runtime {
     }
 
     /// How many tasks have panicked with nobody to tell.
+    ///
+    /// ```
+    /// let rt = runtime::Runtime::new()?;
+    /// drop(rt.spawn(async { panic!("and nobody will ask") }));
+    /// rt.block_on(runtime::yield_now());
+    /// assert_eq!(rt.unobserved_panics(), 1);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn unobserved_panics(&self) -> u64 {
         self.queue().panics.count()
     }
@@ -449,6 +470,22 @@ impl fmt::Debug for Runtime {
 }
 
 /// The settings of a runtime.
+///
+/// ```
+/// use runtime::{PanicPolicy, Runtime, instruments::Statistics, testing};
+/// use std::{rc::Rc, time::Duration};
+///
+/// let statistics = Statistics::new();
+/// let rt = Runtime::builder()
+///     .panic_policy(PanicPolicy::Abort)
+///     .instrument(Rc::new(statistics.clone()))
+///     .time(testing::TestClock::new())
+///     .order(testing::seeded(17))
+///     .build()?;
+/// rt.block_on(runtime::sleep(Duration::from_secs(3600)));
+/// assert_eq!(statistics.snapshot().counts.polls, 2);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[must_use = "a Builder makes a runtime when `build` is called"]
 #[derive(Default)]
 pub struct Builder {
@@ -535,6 +572,17 @@ impl Handle {
     }
 
     /// Whether this is the runtime that the calling code runs in.
+    ///
+    /// ```
+    /// use runtime::{Handle, Runtime};
+    /// let (rt, other) = (Runtime::new()?, Runtime::new()?);
+    /// assert!(Handle::try_current().is_none());
+    /// rt.block_on(async {
+    ///     assert!(rt.handle().is_current() && !other.handle().is_current());
+    ///     assert!(Handle::try_current().is_some());
+    /// });
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn is_current(&self) -> bool {
         context::with(|context| Arc::ptr_eq(&context.home, &self.home)).unwrap_or(false)
     }
@@ -556,6 +604,14 @@ impl fmt::Debug for Handle {
 }
 
 /// The runtime that was to do this has ended.
+///
+/// ```
+/// let rt = runtime::Runtime::new()?;
+/// let handle = rt.handle();
+/// drop(rt);
+/// assert_eq!(handle.post(|| ()), Err(runtime::Gone));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gone;
 

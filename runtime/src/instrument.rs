@@ -36,6 +36,52 @@ use std::time::Duration;
 /// assert_eq!(polls.0.get(), 2);
 /// # Ok::<(), std::io::Error>(())
 /// ```
+///
+/// The life of a task, as its hooks tell it:
+///
+/// ```
+/// use runtime::{Instrument, TaskId, Wait, testing::TestClock};
+/// use std::{cell::RefCell, panic::Location, rc::Rc, time::Duration};
+///
+/// #[derive(Default)]
+/// struct Log(RefCell<Vec<&'static str>>);
+/// impl Log {
+///     fn note(&self, task: TaskId, what: &'static str) {
+///         if task != TaskId::ROOT {
+///             self.0.borrow_mut().push(what);
+///         }
+///     }
+/// }
+/// impl Instrument for Log {
+///     fn spawned(&self, task: TaskId, _: Option<&str>, _: &'static Location<'static>) {
+///         self.note(task, "spawned");
+///     }
+///     fn poll_started(&self, task: TaskId) {
+///         self.note(task, "poll");
+///     }
+///     fn parked(&self, task: TaskId, _: &Wait<'_>) {
+///         self.note(task, "parks");
+///     }
+///     fn poll_ended(&self, task: TaskId) {
+///         self.note(task, "poll ends");
+///     }
+///     fn woken(&self, task: TaskId, _: bool) {
+///         self.note(task, "woken");
+///     }
+///     fn ended(&self, task: TaskId, _: bool) {
+///         self.note(task, "ends");
+///     }
+/// }
+///
+/// let log = Rc::new(Log::default());
+/// let rt = runtime::Runtime::builder().instrument(log.clone()).time(TestClock::new()).build()?;
+/// rt.block_on(async { runtime::spawn(runtime::sleep(Duration::from_secs(1))).await })?;
+/// assert_eq!(
+///     log.0.borrow()[..],
+///     ["spawned", "poll", "parks", "poll ends", "woken", "poll", "ends", "poll ends"]
+/// );
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub trait Instrument {
     /// A task was spawned at `site`, perhaps with a name.
     fn spawned(&self, task: TaskId, name: Option<&str>, site: &'static Location<'static>) {
@@ -72,6 +118,31 @@ pub trait Instrument {
 }
 
 /// What a task waits for.
+///
+/// ```
+/// use runtime::{Instrument, TaskId, Wait, testing::TestClock};
+/// use std::{cell::RefCell, rc::Rc, time::Duration};
+///
+/// #[derive(Default)]
+/// struct Waits(RefCell<Vec<String>>);
+/// impl Instrument for Waits {
+///     fn parked(&self, task: TaskId, on: &Wait<'_>) {
+///         self.0.borrow_mut().push(format!("{task} waits for {}", on.reason));
+///     }
+///     fn wait_started(&self, _: Option<Duration>) {
+///         self.0.borrow_mut().push("the loop asks the kernel".to_owned());
+///     }
+///     fn wait_ended(&self, events: usize) {
+///         self.0.borrow_mut().push(format!("{events} events"));
+///     }
+/// }
+///
+/// let waits = Rc::new(Waits::default());
+/// let rt = runtime::Runtime::builder().instrument(waits.clone()).time(TestClock::new()).build()?;
+/// rt.block_on(runtime::sleep(Duration::from_secs(1)));
+/// assert_eq!(waits.0.borrow()[..], ["root waits for timer", "the loop asks the kernel", "0 events"]);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct Wait<'a> {
     /// Which kind of event will wake it.
     pub reason: Reason,
@@ -82,6 +153,13 @@ pub struct Wait<'a> {
 }
 
 /// The kinds of event a task can wait for in this crate.
+///
+/// ```
+/// use runtime::Reason;
+/// let is_network = |reason| matches!(reason, Reason::Readable | Reason::Writable);
+/// assert!(is_network(Reason::Readable) && !is_network(Reason::Timer));
+/// assert_eq!(Reason::Token.to_string(), "token");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reason {
@@ -114,6 +192,15 @@ impl fmt::Display for Reason {
 }
 
 /// The number of a task, unique within its runtime and never given twice.
+///
+/// ```
+/// use runtime::TaskId;
+/// runtime::block_on(async {
+///     let (first, second) = (runtime::spawn(async {}), runtime::spawn(async {}));
+///     assert!(first.id() != second.id() && first.id() != TaskId::ROOT);
+/// });
+/// assert_eq!(TaskId::ROOT.to_string(), "root");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TaskId(pub(crate) u64);
 

@@ -92,7 +92,7 @@ mod outer;
 
 pub use async_socket::{AsyncSocket, Kind};
 pub use clock::Time;
-pub use context::{hold_time, now, parked};
+pub use context::{hold_time, now, parked, spend_bytes};
 pub use executor::{Builder, Gone, Handle, Runtime, block_on, spawn, spawn_named};
 pub use instrument::{Instrument, Reason, TaskId, Wait};
 pub use outer::accept::Accept;

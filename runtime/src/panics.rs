@@ -49,6 +49,18 @@ pub(crate) fn forget<T>(value: T) {
 /// What to do with a panic of a task whose handle is gone, so that nobody will ever ask for its result.
 ///
 /// A panic never takes the loop down by itself, and is never silent: the handle has it, or this policy gets it.
+///
+/// ```
+/// use runtime::{PanicPolicy, Runtime};
+/// let policy = PanicPolicy::Hook(|task, panic| {
+///     eprintln!("task {task}: {:?}", panic.downcast_ref::<&str>());
+/// });
+/// let rt = Runtime::builder().panic_policy(policy).build()?;
+/// drop(rt.spawn(async { panic!("and nobody will ask") }));
+/// rt.block_on(runtime::yield_now());
+/// assert_eq!(rt.unobserved_panics(), 1);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub enum PanicPolicy {
     /// One line on standard error, and [`Runtime::unobserved_panics`](crate::Runtime::unobserved_panics) counts it.

@@ -40,11 +40,39 @@ pub fn sleep(duration: Duration) -> Sleep {
 }
 
 /// Ends at `deadline`; at the loop's next turn if that has passed. Otherwise as [`sleep`].
+///
+/// ```
+/// use runtime::{now, sleep, sleep_until};
+/// use std::time::Duration;
+/// runtime::testing::run(async {
+///     let deadline = now() + Duration::from_secs(60);
+///     sleep(Duration::from_secs(42)).await; // some work, however long it takes
+///     sleep_until(deadline).await;
+///     assert_eq!(now(), deadline);
+/// });
+/// ```
 pub fn sleep_until(deadline: Instant) -> Sleep {
     Sleep::until(Some(deadline))
 }
 
 /// The future of [`sleep`] and [`sleep_until`].
+///
+/// ```
+/// use runtime::{now, sleep};
+/// use std::time::Duration;
+///
+/// // A limit on silence, put off by every sign of life.
+/// runtime::testing::run(async {
+///     let limit = Duration::from_secs(5);
+///     let mut silence = sleep(limit);
+///     for _ in 0..3 {
+///         sleep(Duration::from_secs(3)).await; // a sign of life
+///         silence.reset(now() + limit);
+///     }
+///     (&mut silence).await;
+///     assert_eq!(silence.deadline(), Some(now()));
+/// });
+/// ```
 #[must_use = "a Sleep does nothing until it is awaited"]
 pub struct Sleep {
     /// `None`: never.

@@ -205,3 +205,89 @@ fn hyper_s_traits_mean_on_sockets_what_they_say() {
         assert_eq!(read_once(&mut stream, 8, &waker), Poll::Ready(vec![]), "the end");
     });
 }
+
+/// A stream of futures-io's traits that is read by borrowing the thread's buffer once more, holds back what is written until
+/// it is flushed, and may claim to have read more than there is room for.
+#[derive(Default)]
+struct Difficult {
+    gives: Vec<u8>,
+    claims: Option<usize>,
+    held: usize,
+    flushed: usize,
+}
+
+impl futures_lite::AsyncRead for Difficult {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<std::io::Result<usize>> {
+        if let Some(claims) = self.claims {
+            return Poll::Ready(Ok(claims));
+        }
+        let count = buffer.len().min(self.gives.len());
+        for (byte, given) in buffer.iter_mut().zip(self.gives.drain(..count)) {
+            *byte = given;
+            runtime::with_lent_buffer(64, |other| other.fill(b'?')); // another one
+        }
+        Poll::Ready(Ok(count))
+    }
+}
+
+impl futures_lite::AsyncWrite for Difficult {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        self.held += bytes.len();
+        Poll::Ready(Ok(bytes.len()))
+    }
+    fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        self.flushed += std::mem::take(&mut self.held);
+        Poll::Ready(Ok(()))
+    }
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        self.poll_flush(cx)
+    }
+}
+
+#[test]
+fn the_wrapper_passes_on_all_that_its_stream_can_do() {
+    let mut cx = Context::from_waker(Waker::noop());
+    let gives = b"hello".to_vec();
+    let mut stream = HyperIo::new(Difficult { gives, ..Default::default() });
+    assert_eq!(read_once(&mut stream, 0, Waker::noop()), Poll::Ready(vec![]));
+    assert_eq!(read_once(&mut stream, 4, Waker::noop()), Poll::Ready(b"hell".to_vec()));
+    assert!(Write::poll_write(Pin::new(&mut stream), &mut cx, b"abc").is_ready());
+    assert_eq!(stream.get_ref().flushed, 0);
+    assert!(Write::poll_flush(Pin::new(&mut stream), &mut cx).is_ready());
+    assert_eq!(stream.get_ref().flushed, 3);
+    // Its write of several slices writes the first alone, so hyper is to join them itself.
+    assert!(!stream.is_write_vectored() && !streams().0.is_write_vectored());
+}
+
+#[test]
+fn a_reader_that_claims_too_much_is_an_error_and_no_panic() {
+    let mut stream = HyperIo::new(Difficult { claims: Some(9), ..Default::default() });
+    let mut bytes = [0; 8];
+    let mut buffer = ReadBuf::new(&mut bytes);
+    let mut cx = Context::from_waker(Waker::noop());
+    let result = Pin::new(&mut stream).poll_read(&mut cx, buffer.unfilled());
+    assert!(matches!(result, Poll::Ready(Err(_))), "{result:?}");
+    assert_eq!(buffer.filled(), b"");
+}
+
+#[test]
+fn a_stream_in_memory_waits_for_no_space_and_ends_when_shut_down() {
+    let mut cx = Context::from_waker(Waker::noop());
+    let (mut here, mut there) = streams();
+    assert_eq!(read_once(&mut here, 0, Waker::noop()), Poll::Ready(vec![]), "no space, no wait");
+    let mut none = tokio::io::ReadBuf::new(&mut []);
+    assert!(tokio::io::AsyncRead::poll_read(Pin::new(&mut here), &mut cx, &mut none).is_ready());
+    assert!(read_once(&mut here, 8, Waker::noop()).is_pending());
+    assert!(tokio::io::AsyncWrite::poll_shutdown(Pin::new(&mut there), &mut cx).is_ready());
+    assert_eq!(read_once(&mut here, 8, Waker::noop()), Poll::Ready(vec![]), "the end");
+    assert!(Write::poll_shutdown(Pin::new(&mut here), &mut cx).is_ready());
+    assert_eq!(read_once(&mut there, 8, Waker::noop()), Poll::Ready(vec![]), "the other, too");
+}

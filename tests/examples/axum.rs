@@ -16,6 +16,7 @@
 //! | limit                                           | value  | by                     |
 //! |-------------------------------------------------|--------|------------------------|
 //! | connections; those beyond wait                  | 10,000 | `net::Limits`          |
+//! | time until a client says something              | 30 s   | `timeout`, below       |
 //! | time for a request's head, and between requests | 30 s   | hyper, by `HyperTimer` |
 //! | a JSON body                                     | 2 MB   | axum's default         |
 //! | notes kept                                      | 1,000  | [`write_note`]         |
@@ -27,6 +28,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -35,7 +37,7 @@ use axum::{Extension, Json, Router};
 use hyper::service::service_fn;
 use hyper_util::server::conn::auto;
 use net::{HyperExecutor, HyperTimer, Limits, Served, TcpListener, TcpStream, serve};
-use runtime::CancelToken;
+use runtime::{CancelToken, timeout};
 use serde::{Deserialize, Serialize};
 use tower::ServiceExt;
 
@@ -48,6 +50,8 @@ fn main() -> ExitCode {
     })
 }
 
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// What `axum::serve` is elsewhere: serves `router` until `stop` is set, and then what is under way.
 pub(crate) async fn serve_router(
     listener: TcpListener,
@@ -57,12 +61,16 @@ pub(crate) async fn serve_router(
     let limits = Limits::new().shutdown(stop.clone());
     serve(listener, limits, async move |stream: TcpStream, peer: SocketAddr| {
         let _ = stream.set_nodelay(true); // an optimization
+        // hyper's own clock begins with the first byte.
+        if !matches!(stop.run(timeout(PATIENCE, stream.readable())).await, Some(Ok(Ok(())))) {
+            return;
+        }
         let service = service_fn(|mut request: hyper::Request<hyper::body::Incoming>| {
             request.extensions_mut().insert(peer);
             router.clone().oneshot(request)
         });
         let mut http = auto::Builder::new(HyperExecutor);
-        http.http1().timer(HyperTimer);
+        http.http1().timer(HyperTimer).header_read_timeout(PATIENCE);
         http.http2().timer(HyperTimer);
         let mut connection = pin!(http.serve_connection(stream, service));
         let result = match stop.run(connection.as_mut()).await {

@@ -19,8 +19,8 @@
 //! | an HTTP/2 client that has gone silent: asked after, given | 20 s, 10 s | hyper's pings |
 //! | time to finish after Ctrl-C                      | 10 s   | `net::Limits`             |
 //!
-//! What it leaves open: a client that takes its time over the first 24 bytes, if they look like HTTP/2's; one that reads its
-//! answer slowly. Both keep one of the 10,000 places.
+//! What it leaves open: a client that takes its time over the first 24 bytes, if they look like HTTP/2's; one that sends its
+//! body or reads its answer slowly, or no further. Each keeps one of the 10,000 places.
 //!
 //! Comes from: Ctrl-C or a test. Goes to: hyper, which reads and writes `net::TcpStream` itself.
 

@@ -15,7 +15,7 @@
 //! |--------------------------------|--------|
 //! | connections; those beyond wait | 1,000  |
 //! | time for the handshake         | 10 s   |
-//! | silence                        | 5 min  |
+//! | silence, also in reading       | 5 min  |
 //! | time to finish after Ctrl-C    | 10 s   |
 //!
 //! HTTP over it: `HyperIo::new(stream)` is what hyper takes.
@@ -70,10 +70,13 @@ async fn echo(acceptor: &TlsAcceptor, stream: TcpStream) -> io::Result<()> {
     loop {
         let count = timeout(SILENCE, stream.read(&mut buffer)).await??;
         if count == 0 {
-            return stream.close().await; // with our close_notify
+            return timeout(SILENCE, stream.close()).await?; // with our close_notify
         }
-        stream.write_all(&buffer[..count]).await?;
-        stream.flush().await?; // rustls holds records back
+        let echo = async {
+            stream.write_all(&buffer[..count]).await?;
+            stream.flush().await // rustls holds records back
+        };
+        timeout(SILENCE, echo).await??;
     }
 }
 

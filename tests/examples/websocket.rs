@@ -12,6 +12,7 @@
 //! |--------------------------------|--------|---------------------------------------|
 //! | connections                    | 1,000  | they wait                             |
 //! | time for the handshake         | 10 s   | closed                                |
+//! | silence, also in reading       | 5 min  | closed; a client that has nothing to say sends pings |
 //! | a message                      | 1 MiB  | closed, with an error on standard error |
 //! | time to finish after Ctrl-C    | 10 s   | cut off                               |
 //!
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
 }
 
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+const SILENCE: Duration = Duration::from_secs(300);
 pub(crate) const LARGEST: usize = 1024 * 1024;
 
 /// Sends each message back, until `stop` is set.
@@ -58,10 +60,10 @@ async fn echo(stream: TcpStream) -> Result<(), Error> {
         WebSocketConfig::default().max_message_size(Some(LARGEST)).max_frame_size(Some(LARGEST));
     let handshake = accept_async_with_config(stream, Some(config));
     let mut socket = timeout(HANDSHAKE_TIME, handshake).await.map_err(io::Error::from)??;
-    while let Some(message) = socket.next().await {
+    while let Some(message) = timeout(SILENCE, socket.next()).await.map_err(io::Error::from)? {
         // The rest is answered already.
         if let message @ (Message::Text(_) | Message::Binary(_)) = message? {
-            socket.send(message).await?;
+            timeout(SILENCE, socket.send(message)).await.map_err(io::Error::from)??;
         }
     }
     Ok(())

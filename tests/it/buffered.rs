@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 use futures_lite::future::poll_once;
 use futures_lite::io::repeat;
 use futures_lite::{
-    AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, StreamExt,
+    AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, StreamExt,
 };
 use net::{Buffered, LineError, Lines, MemoryStream, lines, split};
 use proptest::prelude::*;
@@ -411,6 +411,132 @@ fn a_line_begun_holds_itself_and_no_buffer() {
             assert!((1000..2500 + 16 * 1024).contains(&held), "{held} bytes");
             left.write_all(b"\n").await.unwrap();
             assert_eq!(reading.await.unwrap().unwrap().unwrap().len(), 1000);
+        });
+    });
+}
+
+#[test]
+fn what_is_written_goes_straight_through_by_every_method() {
+    /// Tells which method was called.
+    #[derive(Default)]
+    struct Tells(Vec<&'static str>);
+    impl AsyncWrite for Tells {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.0.push("write");
+            Poll::Ready(Ok(bytes.len()))
+        }
+        fn poll_write_vectored(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buffers: &[io::IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            self.0.push("write_vectored");
+            Poll::Ready(Ok(buffers.iter().map(|buffer| buffer.len()).sum()))
+        }
+        fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.0.push("flush");
+            Poll::Ready(Ok(()))
+        }
+        fn poll_close(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.0.push("close");
+            Poll::Ready(Ok(()))
+        }
+    }
+    run(async || {
+        let mut stream = Buffered::new(Tells::default());
+        assert_eq!(stream.write(b"abc").await.unwrap(), 3);
+        let slices = [&b"one "[..], b"two"].map(io::IoSlice::new);
+        assert_eq!(stream.write_vectored(&slices).await.unwrap(), 7, "all slices in one call");
+        stream.flush().await.unwrap();
+        stream.close().await.unwrap();
+        assert_eq!(stream.get_ref().0, ["write", "write_vectored", "flush", "close"]);
+    });
+}
+
+#[test]
+fn a_read_of_nothing_takes_nothing_and_more_than_is_there_cannot_be_consumed() {
+    run(async || {
+        let mut stream = Buffered::new(Pieces::of(b"onetwo", &[3]));
+        assert_eq!(stream.read(&mut []).await.unwrap(), 0);
+        assert_eq!(stream.buffer(), b"", "and brings nothing in");
+        assert_eq!(stream.fill_buf().await.unwrap(), b"one");
+        assert_eq!(stream.read(&mut []).await.unwrap(), 0);
+        assert_eq!(stream.buffer(), b"one");
+        stream.consume(usize::MAX);
+        assert_eq!(stream.buffer(), b"");
+        assert_eq!(stream.fill_buf().await.unwrap(), b"two");
+    });
+}
+
+#[test]
+fn a_line_is_as_long_as_allowed_and_one_more_is_not_wherever_its_end_is_cut() {
+    run(async || {
+        for end in [&b"\n"[..], b"\r\n"] {
+            for (length, is_allowed) in [(0, true), (5, true), (6, false)] {
+                let mut input = vec![b'\0'; length];
+                input.extend_from_slice(end);
+                input.extend_from_slice(b"next\n");
+                for first in 1..input.len() {
+                    let reader = Buffered::new(Pieces::of(&input, &[first, input.len()]));
+                    let seen = all(lines(reader, 5)).await;
+                    let expected = if is_allowed {
+                        Seen::Line("\0".repeat(length))
+                    } else {
+                        Seen::Fault(LineError::TooLong { longest: 5 })
+                    };
+                    assert_eq!(seen, [expected, Seen::Line("next".into())], "{end:?} {first}");
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn the_end_is_for_ever_even_if_the_stream_says_more() {
+    run(async || {
+        let pieces = [b"last".to_vec(), b"\n".to_vec()];
+        /// Ends after each piece.
+        struct Ends(VecDeque<Vec<u8>>, bool);
+        impl AsyncRead for Ends {
+            fn poll_read(
+                mut self: Pin<&mut Self>,
+                _: &mut Context<'_>,
+                buffer: &mut [u8],
+            ) -> Poll<io::Result<usize>> {
+                self.1 = !self.1;
+                let piece = if self.1 { self.0.pop_front() } else { None }.unwrap_or_default();
+                buffer[..piece.len()].copy_from_slice(&piece);
+                Poll::Ready(Ok(piece.len()))
+            }
+        }
+        let mut lines = lines(Buffered::new(Ends(pieces.into(), false)), 100);
+        assert_eq!(lines.next_line().await.unwrap().as_deref(), Some("last"));
+        for _ in 0..3 {
+            assert_eq!(lines.next_line().await.unwrap(), None);
+        }
+    });
+}
+
+#[test]
+fn a_buffer_comes_from_the_stock_and_not_from_the_heap() {
+    in_child_process(|| {
+        testing::run(async {
+            let (left, right) = duplex(100);
+            let mut stream = Buffered::new(MemoryStream::from(right));
+            let mut byte = [0; 1];
+            left.write_all(b"a").await.unwrap();
+            stream.read_exact(&mut byte).await.unwrap(); // makes the first
+            counting::start();
+            let before = counting::now();
+            for _ in 0..100 {
+                left.write_all(b"b").await.unwrap();
+                stream.read_exact(&mut byte).await.unwrap();
+            }
+            assert_eq!(before.until_now().allocations, 0);
         });
     });
 }

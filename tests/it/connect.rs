@@ -327,6 +327,12 @@ fn options_are_set_on_the_socket_that_connects() {
         assert_ne!(option(&stream, libc::SOL_SOCKET, libc::SO_KEEPALIVE), 0);
         if cfg!(target_os = "linux") {
             assert_eq!(option(&stream, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE), 77);
+            // What the kernel would refuse: less than a second, and more than it can count.
+            for (asked, kept) in [(Duration::from_millis(500), 1), (Duration::MAX, 32_767)] {
+                stream.set_keepalive(Some(asked)).unwrap();
+                assert_eq!(option(&stream, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE), kept);
+                options.clone().keepalive(asked).connect(address).await.unwrap();
+            }
             // Doubled, as it says.
             assert_eq!(option(&stream, libc::SOL_SOCKET, libc::SO_RCVBUF), 40_000);
             assert_eq!(option(&stream, libc::SOL_SOCKET, libc::SO_SNDBUF), 60_000);

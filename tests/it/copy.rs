@@ -19,7 +19,7 @@ use futures_lite::io::{BufWriter, repeat, sink};
 use futures_lite::{AsyncRead, AsyncWrite};
 use net::{Copied, CopyError, Ending, MemoryStream, Side, copy, copy_bidirectional};
 use runtime::testing::{self, Duplex, Hostile, check, duplex, seeded, until_idle};
-use runtime::{JoinHandle, Runtime, now, sleep, spawn, unblock, yield_now};
+use runtime::{JoinHandle, Runtime, now, sleep, spawn, timeout, unblock, yield_now};
 
 use crate::counting;
 use crate::support::counters::{Counter, Watcher, until_async};
@@ -707,4 +707,176 @@ impl AsyncRead for SoMany {
         self.0 -= count;
         Poll::Ready(Ok(count))
     }
+}
+
+// ---------------------------------------------------------------------------------------------- ends that are awkward
+
+/// Reads one piece and then an end, or an error; who asks once more waits for ever, as at a stream that was taken apart.
+struct OnePiece {
+    says: Vec<io::Result<&'static [u8]>>,
+}
+
+impl AsyncRead for OnePiece {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.says.is_empty() {
+            return Poll::Pending;
+        }
+        Poll::Ready(self.says.remove(0).map(|piece| {
+            buffer[..piece.len()].copy_from_slice(piece);
+            piece.len()
+        }))
+    }
+}
+
+/// Nobody asks what is written to it to be written: it waits once before each flush is done.
+#[derive(Default)]
+struct SlowFlush {
+    waited: bool,
+    flushes: usize,
+}
+
+impl AsyncWrite for SlowFlush {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(bytes.len()))
+    }
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !std::mem::replace(&mut self.waited, true) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.waited = false;
+        self.flushes += 1;
+        Poll::Ready(Ok(()))
+    }
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[test]
+fn a_reader_that_has_ended_is_not_asked_again_while_the_writer_flushes() {
+    within(60, || {
+        testing::run(async {
+            let reader = OnePiece { says: vec![Ok(b"hello"), Ok(b"")] };
+            let mut writer = SlowFlush::default();
+            let copied = timeout(SECOND, copy(reader, &mut writer)).await;
+            assert_eq!(copied.expect("it waits for a reader that has ended").unwrap(), 5);
+            assert_eq!(writer.flushes, 1);
+        });
+    });
+}
+
+/// One half reads, the other writes.
+struct Joined<R, W>(R, W);
+
+impl<R: AsyncRead + Unpin, W: Unpin> AsyncRead for Joined<R, W> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_read(cx, buffer)
+    }
+}
+
+impl<R: Unpin, W: AsyncWrite + Unpin> AsyncWrite for Joined<R, W> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.1).poll_write(cx, bytes)
+    }
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.1).poll_flush(cx)
+    }
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.1).poll_close(cx)
+    }
+}
+
+#[test]
+fn what_came_before_an_error_is_not_left_in_a_buffer_of_the_other_side() {
+    within(60, || {
+        testing::run(async {
+            let (client, a) = memory(1000);
+            let a = BufWriter::new(a);
+            // The answer, and in the next read a reset, or TLS that was cut.
+            let says = vec![Ok(&b"an answer"[..]), Err(ErrorKind::ConnectionReset.into())];
+            let b = Joined(OnePiece { says }, sink());
+            let nothing = OnePiece { says: Vec::new() };
+            let error = copy_bidirectional(b, Joined(nothing, a), SECOND).await.unwrap_err();
+            assert_eq!((error.stream, error.a_to_b), (Side::A, 9));
+            assert_eq!(rest(&client).await, b"an answer");
+        });
+    });
+}
+
+/// Takes nothing, by one error, and cannot be closed, by another.
+struct Refuses(ErrorKind, ErrorKind);
+
+impl AsyncWrite for Refuses {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Err(self.0.into()))
+    }
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Err(self.1.into()))
+    }
+}
+
+#[test]
+fn an_end_that_is_refused_is_an_error_and_of_two_errors_the_first_is_told() {
+    within(60, || {
+        testing::run(async {
+            let refuses = || Refuses(ErrorKind::BrokenPipe, ErrorKind::TimedOut);
+            let ends = || OnePiece { says: vec![Ok(b"")] };
+            let (a, b) = (Joined(ends(), sink()), Joined(ends(), refuses()));
+            let error = copy_bidirectional(a, b, SECOND).await.unwrap_err();
+            assert_eq!((error.stream, error.error.kind()), (Side::B, ErrorKind::TimedOut));
+
+            // One write fails, and then the other's end is not taken.
+            let b = Joined(OnePiece { says: vec![Ok(b"x"), Ok(b"")] }, refuses());
+            let a = Joined(OnePiece { says: vec![Ok(b"x")] }, refuses());
+            let error = copy_bidirectional(a, b, SECOND).await.unwrap_err();
+            assert_eq!((error.stream, error.error.kind()), (Side::B, ErrorKind::BrokenPipe));
+            let b = Joined(OnePiece { says: vec![Ok(b"")] }, refuses());
+            let a = Joined(OnePiece { says: vec![Ok(b"x")] }, refuses());
+            let error = copy_bidirectional(a, b, SECOND).await.unwrap_err();
+            assert_eq!((error.stream, error.error.kind()), (Side::B, ErrorKind::BrokenPipe));
+        });
+    });
+}
+
+#[test]
+fn what_a_side_refused_is_held_no_longer() {
+    const PAIRS: usize = 100;
+    in_child_process(|| {
+        testing::run(async {
+            counting::start();
+            let before = counting::now();
+            let mut pairs = Vec::with_capacity(PAIRS);
+            for _ in 0..PAIRS {
+                let (client, a) = memory(100);
+                client.write_all(&[1; 50]).await.unwrap();
+                let silent = OnePiece { says: Vec::new() };
+                let b = Joined(silent, Refuses(ErrorKind::BrokenPipe, ErrorKind::BrokenPipe));
+                pairs.push((client, spawn(copy_bidirectional(a, b, Duration::MAX))));
+            }
+            until_idle().await;
+            let each = before.until_now().bytes as usize / PAIRS;
+            assert!(each < 8 * 1024, "{each} bytes a pair, for what nobody will take");
+            assert!(pairs.iter().all(|(_, proxy)| !proxy.is_finished()));
+        });
+    });
 }

@@ -24,7 +24,7 @@ use crate::support::counters::{
     Counter, CountingWaker, acting_waker, poll_with, polled, until_async,
 };
 use crate::support::sockets::{async_pair, fill, fill_socket, net_tcp, pair, reset, tcp};
-use crate::support::{run, within};
+use crate::support::{in_child_process, run, within};
 
 /// Some turns of the loop, so that reports that are there are taken.
 async fn turns() {
@@ -926,5 +926,24 @@ fn sockets_of_a_trusted_kind_behave_like_those_that_were_asked() {
         let socket = AsyncSocket::trusted(full, Kind::Stream).unwrap();
         let late = timeout(Duration::from_millis(5), socket.send(b"x")).await;
         assert!(late.is_err());
+    });
+}
+
+#[test]
+fn the_lent_buffer_is_there_in_a_thread_s_last_breaths() {
+    struct Last;
+    impl Drop for Last {
+        fn drop(&mut self) {
+            runtime::with_lent_buffer(4, |buffer| assert_eq!(buffer.len(), 4));
+        }
+    }
+    thread_local!(static LAST: Last = const { Last });
+    in_child_process(|| {
+        thread::spawn(|| {
+            LAST.with(|_| ()); // first, and so it goes last
+            runtime::with_lent_buffer(1, |_| ());
+        })
+        .join()
+        .unwrap();
     });
 }

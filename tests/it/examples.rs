@@ -168,6 +168,9 @@ fn in_the_chat_all_hear_what_one_says() {
         for client in [&mut anna, &mut bert] {
             client.hear("anna: hello\n");
         }
+        // What is said is text, and does not move the cursor of others.
+        anna.say("a\u{1b}[2Jb\rbert: c\n");
+        bert.hear("anna: a [2Jb bert: c\n");
         // A name that is taken, and one that is none, are asked for again.
         let mut carl = chat.connect();
         for (name, word) in
@@ -385,9 +388,16 @@ fn the_proxy_says_what_is_wrong() {
         let taken = proxy.address.to_string();
         let (output, _, err) = finish("proxy", &[&taken, &dead]);
         assert!(output.status.code() == Some(1) && err.contains(&taken), "{err}");
-        for words in
-            [&[][..], &["127.0.0.1:0"], &["127.0.0.1:0", &dead, "many"], &["a", "b", "1", "-1"]]
-        {
+        for words in [
+            &[][..],
+            &["127.0.0.1:0"],
+            &["127.0.0.1:0", &dead, "many"],
+            &["a", "b", "0"],
+            &["a", "b", "-5"],
+            &["a", "b", "0.5"],
+            &["a", "b", "1", "-1"],
+            &["a", "b", "1", "nan"],
+        ] {
             let (output, _, err) = finish("proxy", words);
             assert!(
                 output.status.code() == Some(2) && err.starts_with("usage: "),

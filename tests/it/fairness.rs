@@ -8,7 +8,7 @@
 //! Comes from: main.rs. Goes to: executor.rs, context.rs of the runtime.
 
 use std::cell::{Cell, RefCell};
-use std::io::{Read, Write};
+use std::io::{IoSlice, IoSliceMut, Read, Write};
 use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
@@ -414,5 +414,36 @@ fn an_idle_socket_is_not_polled_while_others_are_busy() {
         }
         assert_eq!(polls.get(), 1);
         busy.abort();
+    });
+}
+
+#[test]
+fn whatever_moves_many_bytes_gives_way_after_128_kib() {
+    run(async || {
+        let (left, right) = net::UnixStream::pair().unwrap();
+        let (streams, polls) = polled(async move {
+            let (out, mut back) = ([1; 16 * 1024], [0; 16 * 1024]);
+            for _ in 0..64 {
+                assert_eq!(left.write_vectored(&[IoSlice::new(&out)]).await.unwrap(), out.len());
+                assert_eq!(right.peek(&mut back).await.unwrap(), back.len());
+                let read = right.read_vectored(&mut [IoSliceMut::new(&mut back)]).await.unwrap();
+                assert_eq!(read, back.len());
+            }
+        });
+        spawn(streams).await.unwrap();
+        // Three times 1 MiB.
+        assert!((20..32).contains(&polls.get()), "{} polls", polls.get());
+
+        let ours = net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let to = ours.local_addr().unwrap();
+        let (datagrams, polls) = polled(async move {
+            let (out, mut back) = ([1; 16 * 1024], [0; 16 * 1024]);
+            for _ in 0..64 {
+                ours.send_to(&out, to).await.unwrap();
+                ours.recv(&mut back).await.unwrap().whole().unwrap();
+            }
+        });
+        spawn(datagrams).await.unwrap();
+        assert!((13..22).contains(&polls.get()), "{} polls", polls.get());
     });
 }

@@ -36,7 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 #[test]
 fn every_program_stands_in_the_readme_and_the_reverse() {
-    within(120, || {
+    deadline(120, || {
         let table = seeds("").printed;
         let programs = table.lines().filter_map(|line| line.strip_prefix("  "));
         let programs: BTreeSet<_> =
@@ -58,7 +58,7 @@ fn every_program_stands_in_the_readme_and_the_reverse() {
 
 #[test]
 fn what_the_readme_shows_is_what_the_programs_print() {
-    within(600, || {
+    deadline(600, || {
         let mut readme = readme();
         let mut blocks = blocks(&readme).into_iter().peekable();
         let mut wrong = Vec::new();
@@ -92,7 +92,7 @@ fn what_the_readme_shows_is_what_the_programs_print() {
 
 #[test]
 fn a_program_that_does_not_exist_and_a_word_that_is_not_known_are_errors() {
-    within(120, || {
+    deadline(120, || {
         for (line, what) in [("helo", "no program \"helo\""), ("fib-list --x", "--x is not known")]
         {
             let output = command(line).output().unwrap();
@@ -371,6 +371,13 @@ fn command(line: &str) -> Command {
     let mut command = Command::new(binary());
     command.args(line.split_whitespace()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
+}
+
+/// As `within`, for tests of the programs, which are built before the clock starts.
+#[track_caller]
+pub(crate) fn deadline(seconds: u64, body: impl FnOnce() + Send + 'static) {
+    binary();
+    within(seconds, body);
 }
 
 pub(crate) fn binary() -> PathBuf {

@@ -15,9 +15,8 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use crate::seeds::{Client, Server, binary, seeds};
+use crate::seeds::{Client, Server, binary, deadline, seeds};
 use crate::support::sockets::reset;
-use crate::support::within;
 
 // ------------------------------------------------------------------------------------------------------ time
 
@@ -26,7 +25,7 @@ const TICK: u64 = 100;
 
 #[test]
 fn what_is_done_one_after_the_other_takes_the_sum() {
-    within(300, || {
+    deadline(300, || {
         for (name, sum) in
             [("date-ticker", 4), ("chained", 1), ("future", 1), ("executor", 2), ("timeouts", 4)]
         {
@@ -38,7 +37,7 @@ fn what_is_done_one_after_the_other_takes_the_sum() {
 
 #[test]
 fn what_is_done_side_by_side_takes_the_longest() {
-    within(300, || {
+    deadline(300, || {
         // What it takes at the least, and the sum that it must not come near: without the smallest of what is summed up.
         for (name, longest, sum) in [
             ("factorials", 3, 5),
@@ -69,7 +68,7 @@ fn ticks(count: u32) -> Duration {
 
 #[test]
 fn on_a_clock_that_jumps_the_dates_are_a_second_apart_and_take_no_time() {
-    within(60, || {
+    deadline(60, || {
         let is_quick = || {
             let run = seeds("date-ticker --test-clock");
             let times: Vec<_> = run.printed.lines().map(microseconds).collect();
@@ -85,7 +84,7 @@ fn on_a_clock_that_jumps_the_dates_are_a_second_apart_and_take_no_time() {
 
 #[test]
 fn the_date_is_today_s() {
-    within(60, || {
+    deadline(60, || {
         let system = || {
             let output = Command::new("date").args(["-u", "+%Y-%m-%d %H:%M:%S"]).output().unwrap();
             String::from_utf8(output.stdout).unwrap().trim().to_owned()
@@ -112,7 +111,7 @@ fn microseconds(line: &str) -> u64 {
 
 #[test]
 fn the_echo_programs_talk_as_the_readme_shows() {
-    within(300, || {
+    deadline(300, || {
         let (client_shown, server_shown) = (shown("echo-client"), shown("echo-server"));
         let talk = || {
             let mut server = Running::start("echo-server --connections 1 --addr 127.0.0.1:0");
@@ -134,7 +133,7 @@ fn the_echo_programs_talk_as_the_readme_shows() {
 
 #[test]
 fn one_connection_s_failure_is_not_the_others() {
-    within(120, || {
+    deadline(120, || {
         let mut server = Server::start("echo-server --connections 2");
         let mut steady = Client::to(server.address);
         steady.send("a");
@@ -163,7 +162,7 @@ fn one_connection_s_failure_is_not_the_others() {
 
 #[test]
 fn the_server_s_end_ends_the_client_s_nursery_and_the_sender_with_it() {
-    within(120, || {
+    deadline(120, || {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let serve = thread::spawn(move || {
@@ -185,7 +184,7 @@ fn the_server_s_end_ends_the_client_s_nursery_and_the_sender_with_it() {
 
 #[test]
 fn signals_are_heard_as_the_readme_shows() {
-    within(120, || {
+    deadline(120, || {
         let mut program = Running::start("signals");
         let mut printed = program.line();
         let process = printed.trim_end().rsplit(' ').next().unwrap().to_owned();

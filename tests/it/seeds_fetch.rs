@@ -10,8 +10,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
-use crate::seeds::{Run, Server, seeds};
-use crate::support::within;
+use crate::seeds::{Run, Server, deadline, seeds};
 
 /// Of the fetching programs.
 const TICK: Duration = Duration::from_millis(50);
@@ -20,7 +19,7 @@ const AT_ONCE: [&str; 4] = ["fetch-threads", "fetch-callbacks", "fetch-stackful"
 
 #[test]
 fn one_after_the_other_takes_the_sum() {
-    within(120, || {
+    deadline(120, || {
         let Run { took, printed } = seeds("fetch-sequential --tick 50");
         assert!(took >= TICK * 10, "ten ticks in {took:?}");
         let names: Vec<_> = names(&printed).collect();
@@ -30,7 +29,7 @@ fn one_after_the_other_takes_the_sum() {
 
 #[test]
 fn all_at_once_takes_the_longest() {
-    within(300, || {
+    deadline(300, || {
         for program in AT_ONCE {
             // The longest is 4 ticks; 6 are the three others together, of which a form that did two at a time needs 5.
             in_one_of_ten(&format!("{program} takes four ticks"), || {
@@ -44,7 +43,7 @@ fn all_at_once_takes_the_longest() {
 
 #[test]
 fn all_at_once_prints_each_page_once_in_the_order_of_their_times() {
-    within(300, || {
+    deadline(300, || {
         for program in AT_ONCE {
             in_one_of_ten(&format!("{program} prints in the order of times"), || {
                 let Run { printed, .. } = seeds(&format!("{program} --tick 50"));
@@ -60,7 +59,7 @@ fn all_at_once_prints_each_page_once_in_the_order_of_their_times() {
 
 #[test]
 fn every_form_follows_redirects_and_tells_bad_from_ok() {
-    within(300, || {
+    deadline(300, || {
         for program in ["fetch-sequential"].iter().chain(&AT_ONCE) {
             let Run { printed, .. } = seeds(&format!("{program} --tick 1"));
             assert_eq!(printed.matches("/google OK").count(), 1, "{program}: {printed}");
@@ -72,7 +71,7 @@ fn every_form_follows_redirects_and_tells_bad_from_ok() {
 
 #[test]
 fn every_form_fetches_three_hundred_pages() {
-    within(300, || {
+    deadline(300, || {
         for program in AT_ONCE {
             let Run { printed, .. } = seeds(&format!("{program} --tick 20 --urls 300"));
             assert_eq!(printed.matches(" OK").count(), 300, "{program}");
@@ -83,7 +82,7 @@ fn every_form_fetches_three_hundred_pages() {
 
 #[test]
 fn every_form_says_what_is_wrong_if_nobody_answers() {
-    within(300, || {
+    deadline(300, || {
         // A port that was free just now, and that nobody listens on.
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         for program in ["fetch-sequential"].iter().chain(&AT_ONCE) {
@@ -96,7 +95,7 @@ fn every_form_says_what_is_wrong_if_nobody_answers() {
 
 #[test]
 fn threads_that_are_not_joined_end_with_main() {
-    within(120, || {
+    deadline(120, || {
         let Run { printed, .. } = seeds("fetch-threads --no-join --tick 2000");
         assert_eq!(names(&printed).count(), 0, "{printed}");
     });
@@ -104,7 +103,7 @@ fn threads_that_are_not_joined_end_with_main() {
 
 #[test]
 fn the_callbacks_are_called_in_order_each_with_what_the_last_returned() {
-    within(120, || {
+    deadline(120, || {
         let Run { printed, .. } = seeds("deferred-chain");
         let places =
             ["nothing has", "result gets 20", "process gets 21", "callback gets Ok(\"21 pages"];
@@ -118,7 +117,7 @@ fn the_callbacks_are_called_in_order_each_with_what_the_last_returned() {
 
 #[test]
 fn one_thread_is_never_used_twice_at_the_same_time() {
-    within(120, || {
+    deadline(120, || {
         let Run { printed, .. } = seeds("not-parallel --tick 20");
         let rows: Vec<_> =
             printed.lines().filter_map(|line| line.trim().strip_prefix("task ")).collect();
@@ -137,7 +136,7 @@ fn one_thread_is_never_used_twice_at_the_same_time() {
 
 #[test]
 fn three_that_wait_wait_together() {
-    within(120, || {
+    deadline(120, || {
         in_one_of_ten("three waits take as long as one", || {
             seeds("not-parallel --tick 200").took < Duration::from_millis(400)
         });
@@ -146,7 +145,7 @@ fn three_that_wait_wait_together() {
 
 #[test]
 fn the_table_has_a_row_for_each_form_and_counts_threads() {
-    within(300, || {
+    deadline(300, || {
         let Run { printed, .. } = seeds("fetch-table --pages 4,40 --tick 50 --patience 1");
         let row = |name: &str| {
             let rows = printed.lines().filter(|line| line.trim_start().starts_with(name));
@@ -170,7 +169,7 @@ fn the_table_has_a_row_for_each_form_and_counts_threads() {
 
 #[test]
 fn the_origin_refuses_what_is_not_a_request_and_goes_on() {
-    within(120, || {
+    deadline(120, || {
         let origin = Server::start("origin --tick 1");
         let ask = |request: &[u8]| {
             let mut stream = TcpStream::connect(origin.address).unwrap();

@@ -10,16 +10,15 @@ use std::net::{Shutdown, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::seeds::{Client, Run, Server, seeds};
+use crate::seeds::{Client, Run, Server, deadline, seeds};
 use crate::seeds_fetch::in_one_of_ten;
-use crate::support::within;
 
 const ECHO: [&str; 5] =
     ["echo-single", "echo-threads", "echo-processes", "echo-select", "echo-async"];
 
 #[test]
 fn a_second_client_of_a_single_thread_waits_for_the_first_to_leave() {
-    within(120, || {
+    deadline(120, || {
         let server = Server::start("echo-single");
         let mut first = Client::to(server.address);
         assert_eq!(first.ask("one"), "Received: one");
@@ -37,7 +36,7 @@ fn a_second_client_of_a_single_thread_waits_for_the_first_to_leave() {
 
 #[test]
 fn the_other_four_answer_a_second_client_beside_the_first() {
-    within(120, || {
+    deadline(120, || {
         for program in &ECHO[1..] {
             let server = Server::start(program);
             let mut first = Client::to(server.address);
@@ -55,7 +54,7 @@ fn the_other_four_answer_a_second_client_beside_the_first() {
 /// where it was when there is room.
 #[test]
 fn a_client_that_reads_late_gets_everything_and_costs_no_memory() {
-    within(240, || {
+    deadline(240, || {
         for program in ECHO {
             let server = Server::start(program);
             let mut stream = TcpStream::connect(server.address).unwrap();
@@ -82,7 +81,7 @@ fn a_client_that_reads_late_gets_everything_and_costs_no_memory() {
 
 #[test]
 fn a_client_that_is_reset_harms_nobody() {
-    within(120, || {
+    deadline(120, || {
         for program in ECHO {
             let server = Server::start(program);
             let mut rude = Client::to(server.address);
@@ -98,7 +97,7 @@ fn a_client_that_is_reset_harms_nobody() {
 /// More than `select` could: it has room for the descriptors 0 to 1,023.
 #[test]
 fn poll_serves_more_clients_than_select_could() {
-    within(240, || {
+    deadline(240, || {
         const CLIENTS: usize = 1_100;
         if descriptors_allowed() < CLIENTS as u64 + 200 {
             return; // neither here nor in the server can so many be open
@@ -113,7 +112,7 @@ fn poll_serves_more_clients_than_select_could() {
 
 #[test]
 fn questions_are_answered_when_they_end() {
-    within(120, || {
+    deadline(120, || {
         let server = Server::start("echo-select --questions");
         let mut client = Client::to(server.address);
         client.send("what");
@@ -128,7 +127,7 @@ fn questions_are_answered_when_they_end() {
 #[cfg(target_os = "linux")]
 #[test]
 fn every_client_s_process_is_waited_for() {
-    within(120, || {
+    deadline(120, || {
         let mut server = Server::start("echo-processes");
         for _ in 0..5 {
             let mut client = Client::to(server.address);
@@ -148,7 +147,7 @@ fn every_client_s_process_is_waited_for() {
 
 #[test]
 fn threads_whose_processes_compute_do_not_wait_for_one_another() {
-    within(240, || {
+    deadline(240, || {
         let mut server = Server::start("threads-with-processes --n-max 90");
         let mut slow = Client::to(server.address);
         slow.send("70"); // for ages
@@ -168,7 +167,7 @@ fn threads_whose_processes_compute_do_not_wait_for_one_another() {
 
 #[test]
 fn the_loop_of_generators_serves_two_and_waits_for_one_that_computes() {
-    within(240, || {
+    deadline(240, || {
         let server = Server::start("generator-server --n-max 90");
         let mut first = Client::to(server.address);
         let mut second = Client::to(server.address);
@@ -191,7 +190,7 @@ fn the_loop_of_generators_serves_two_and_waits_for_one_that_computes() {
 /// The riddle's answer, which in Python is another: threads are as good as processes.
 #[test]
 fn a_list_of_numbers_is_computed_sooner_by_threads_processes_and_the_pool() {
-    within(600, || {
+    deadline(600, || {
         let time_of = |form: &str| {
             let Run { printed, .. } = seeds(&format!("fib-list {form} --n 38"));
             assert!(printed.contains("[39088169, 39088169, 39088169, 39088169]"), "{printed}");
@@ -202,16 +201,27 @@ fn a_list_of_numbers_is_computed_sooner_by_threads_processes_and_the_pool() {
             return; // then nothing can be sooner
         }
         for form in ["threads", "processes", "async"] {
-            in_one_of_ten(&format!("{form} beat one after the other"), || {
-                time_of(form) < time_of("sequential")
-            });
+            let is_sooner = (0..10).any(|_| time_of(form) < time_of("sequential"));
+            // Where others compute on all cores, four threads of ours are no better off than one.
+            if !is_sooner && is_busy() {
+                return println!("skipped: the machine is too busy to see that {form} are sooner");
+            }
+            assert!(is_sooner, "{form}: not once in ten times sooner than one after the other");
         }
     });
 }
 
+/// Whether more processes want to compute than there are cores, beside this test's own.
+fn is_busy() -> bool {
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().and_then(|load| load.parse::<f64>().ok());
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    load.is_some_and(|load| load > 1.5 * cores as f64)
+}
+
 #[test]
 fn what_is_not_joined_is_not_done() {
-    within(240, || {
+    deadline(240, || {
         let rows = [
             ("threads, joined", 4),
             ("futures, dropped", 0),

@@ -840,3 +840,35 @@ fn a_handler_s_panic_beside_one_of_the_waker_that_waits_for_its_place_is_no_end_
         });
     });
 }
+
+#[test]
+fn a_shortage_at_a_shutdown_costs_nobody_in_the_queue() {
+    jump(async || {
+        let server = Memory::start(Limits::new());
+        let first = server.connect().await;
+        let mut clients: Vec<_> = (0..2).map(|_| server.network.connect().unwrap()).collect();
+        server.fail_next(libc::EMFILE);
+        server.stop.cancel();
+        sleep(10 * MS).await;
+        drop(first); // and with it there is a descriptor again
+        for client in &mut clients {
+            client.write_all(b"abc").await.unwrap();
+            client.read_exact(&mut [0; 3]).await.unwrap();
+        }
+        clients.clear();
+        assert_eq!(server.stop().await.accepted, 3);
+    });
+}
+
+#[test]
+fn a_listener_that_only_fails_is_told_of_and_rested_for() {
+    jump(async || {
+        let server = Memory::start(Limits::new());
+        (0..1030).for_each(|_| server.fail_next(libc::EOPNOTSUPP));
+        let (start, client) = (now(), server.connect().await);
+        assert_eq!(now() - start, 6 * 100 * MS);
+        drop(client);
+        let served = server.stop().await;
+        assert_eq!((served.failed, served.rests, served.accepted), (1024, 6, 1));
+    });
+}

@@ -506,3 +506,18 @@ fn debug_shows_who_talks_to_whom() {
         assert!(format!("{listener:?}").contains("127.0.0.1"));
     });
 }
+
+#[test]
+fn empty_slices_before_the_first_byte_are_no_write_of_nothing() {
+    run(async || {
+        let (stream, mut peer) = net_tcp();
+        // More of them than the kernel takes in one call.
+        let mut slices = vec![IoSlice::new(b""); 1500];
+        slices.push(IoSlice::new(b"at last"));
+        assert_eq!(stream.write_vectored(&slices).await.unwrap(), 7);
+        let mut seen = [0; 7];
+        peer.read_exact(&mut seen).unwrap();
+        assert_eq!(&seen, b"at last");
+        assert_eq!(stream.write_vectored(&slices[..1500]).await.unwrap(), 0);
+    });
+}

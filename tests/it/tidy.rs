@@ -1,7 +1,8 @@
 //! Is the tree still built as its papers say?
 //!
 //! Rules that a compiler does not keep are kept here, by reading the sources as text: who may import whom, where unsafe
-//! code may stand, how long the core may grow, how a file begins, and what no file may say. Each failure says what to do.
+//! code may stand, how long the core may grow, how a file begins, what the documentation of a public item has to show, and
+//! what no file may say. Each failure says what to do.
 //!
 //! The reading is line by line and leans on rustfmt's layout: an item of the file begins and ends in the first column.
 //! Whole-line comments are not code, and neither are modules that only tests have. No parser is needed for that, and what
@@ -146,6 +147,21 @@ fn every_file_begins_with_a_head() {
         wrong,
         "begin the file with `//!` lines: the question it answers, the rule it keeps, what it does not do; in runtime/src \
          the last of them is `Comes from: .. Goes to: ..`",
+    );
+}
+
+#[test]
+fn everything_public_is_shown_at_work_and_says_how_it_fails() {
+    let files = ["runtime/src", "net/src"].into_iter().flat_map(rust_files);
+    let wrong = files.flat_map(|file| {
+        missing_words(&file.text)
+            .into_iter()
+            .map(move |missing| format!("{}: {missing}", file.name))
+    });
+    complain(
+        wrong,
+        "write an example that compiles and shows the thing's point, best one on the type that uses its methods; `# Errors` \
+         where there is a Result and `# Cancel safety` where there is a wait, or `As [`other`]` if it is said there",
     );
 }
 
@@ -313,6 +329,230 @@ fn fenced_blocks(text: &str) -> impl Iterator<Item = String> {
         let (_info, block) = block.split_once('\n').unwrap_or_default();
         format!("{block}\n")
     })
+}
+
+// ----------------------------------------------------------------------------------------- the documentation
+
+/// What the documentation of a file's public items lacks, a line each. What is `#[doc(hidden)]` is nobody's to use.
+///
+/// | what                                               | has to have                                             |
+/// |----------------------------------------------------|---------------------------------------------------------|
+/// | a type, a trait, a function, a macro, a constant   | an example of its own                                   |
+/// | a method, a trait's method, a variant with content | its name in an example of its file                      |
+/// | a function that gives a `Result`                   | a heading with "Errors", or "As [`another`]"            |
+/// | a function that waits                              | a word on cancel safety, or "As [`another`]"            |
+fn missing_words(text: &str) -> Vec<String> {
+    let shown = example_lines(
+        text.lines()
+            .map(str::trim_start)
+            .filter_map(|line| line.strip_prefix("///").or_else(|| line.strip_prefix("//!"))),
+    );
+    let mut missing = Vec::new();
+    for item in public_items(text) {
+        let name = &item.name;
+        let example = example_lines(item.doc.iter().copied());
+        if item.stands_alone && example.is_empty() {
+            missing.push(format!("`{name}` has no example"));
+        } else if item.is_used && !has_word(&shown, name) {
+            missing.push(format!("no example in this file uses `{name}`"));
+        }
+        let refers = item.doc.iter().any(|line| line.contains("As [`") || line.contains("as [`"));
+        let says = |word: &str| refers || item.doc.iter().any(|line| line.contains(word));
+        let has_heading = |word: &str| {
+            refers || item.doc.iter().any(|line| line.starts_with(" # ") && line.contains(word))
+        };
+        if given(&item.signature).contains("Result<") && !has_heading("Errors") {
+            missing.push(format!("`{name}` gives a Result and has no `# Errors`"));
+        }
+        let waits =
+            item.signature.contains("async fn ") || given(&item.signature).contains("impl Future<");
+        if waits && !says("ancel saf") {
+            missing.push(format!("`{name}` waits and has no `# Cancel safety`"));
+        }
+    }
+    missing
+}
+
+/// What a function gives: what follows the last arrow, unless that is one of an argument's.
+fn given(signature: &str) -> &str {
+    let signature = signature.split(" where").next().unwrap_or_default();
+    let given = signature.rsplit_once("-> ").map_or("", |(_, given)| given);
+    if given.matches(')').count() > given.matches('(').count() { "" } else { given }
+}
+
+/// What stands in examples, without the lines that a reader does not see.
+fn example_lines<'a>(doc: impl Iterator<Item = &'a str>) -> String {
+    let (mut lines, mut fence) = (String::new(), None);
+    for line in doc.map(str::trim_start) {
+        match (line.strip_prefix("```"), fence) {
+            (Some(info), None) => fence = Some(info != "text"),
+            (Some(_), Some(_)) => fence = None,
+            (None, Some(true)) if !line.starts_with("# ") => {
+                lines.push_str(line);
+                lines.push('\n');
+            }
+            _ => {}
+        }
+    }
+    lines
+}
+
+/// Something public, as its documentation is judged.
+#[derive(Default)]
+struct Item<'a> {
+    name: String,
+    doc: Vec<&'a str>,
+    /// Of a function, from its name to its body.
+    signature: String,
+    stands_alone: bool,
+    is_used: bool,
+}
+
+fn public_items(text: &str) -> Vec<Item<'_>> {
+    let (mut items, mut doc, mut block) = (Vec::new(), Vec::new(), "");
+    let (mut is_exported, mut is_hidden) = (false, false);
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        let indent = line.len() - line.trim_start().len();
+        let line = line.trim_start();
+        if let Some(said) = line.strip_prefix("///") {
+            doc.push(said);
+            continue;
+        }
+        if line.starts_with("#[") {
+            is_exported |= line.starts_with("#[macro_export]");
+            is_hidden |= line.starts_with("#[doc(hidden)]");
+            continue;
+        }
+        if indent == 0 && !line.is_empty() {
+            // What a brace in the first column opens: variants and methods below are public with it.
+            block = ["pub enum ", "pub trait "]
+                .into_iter()
+                .find(|it| line.starts_with(it))
+                .unwrap_or("");
+        }
+        let mut item = Item { doc: std::mem::take(&mut doc), ..Item::default() };
+        let is_exported = std::mem::take(&mut is_exported);
+        let is_hidden = std::mem::take(&mut is_hidden);
+        let public = match line.strip_prefix("macro_rules! ") {
+            Some(name) if is_exported => Some(("macro", name)),
+            _ => line.strip_prefix("pub ").and_then(keyword_and_name),
+        };
+        match (indent, public) {
+            (0, Some((_, name))) => {
+                item.stands_alone = true;
+                item.name = first_word(name);
+            }
+            (4, Some(("fn", name))) => {
+                item.is_used = true;
+                item.name = first_word(name);
+            }
+            (4, None) if block == "pub trait " => match keyword_and_name(line) {
+                Some(("fn", name)) => {
+                    item.is_used = true;
+                    item.name = first_word(name);
+                }
+                _ => continue,
+            },
+            (4, None) if block == "pub enum " && line.starts_with(char::is_uppercase) => {
+                item.is_used = line.contains(['(', '{']);
+                item.name = first_word(line);
+            }
+            _ => continue,
+        }
+        if line.contains("fn ") {
+            item.signature = line.to_owned();
+            while !item.signature.ends_with(['{', ';', '}'])
+                && let Some(more) = lines.next()
+            {
+                item.signature.push_str(more);
+            }
+        }
+        if !is_hidden {
+            items.push(item);
+        }
+    }
+    items
+}
+
+/// Of an item without its `pub`: what it is, and the text that begins with its name.
+fn keyword_and_name(line: &str) -> Option<(&'static str, &str)> {
+    let line = line.strip_prefix("async ").unwrap_or(line);
+    let line = line.strip_prefix("const ").filter(|rest| rest.starts_with("fn ")).unwrap_or(line);
+    ["fn", "struct", "enum", "trait", "type", "const", "static"]
+        .into_iter()
+        .find_map(|keyword| Some((keyword, line.strip_prefix(keyword)?.strip_prefix(' ')?)))
+}
+
+fn first_word(text: &str) -> String {
+    text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+}
+
+#[test]
+fn documentation_is_read_right() {
+    let text = "\
+/// One.
+///
+/// ```
+/// let one = One::Whole(1).half()?;
+/// ```
+pub enum One {
+    /// Whole.
+    Whole(u8),
+    /// Torn.
+    Torn { parts: u8 },
+    /// Empty.
+    Nothing,
+}
+
+impl One {
+    /// As [`Two`].
+    pub async fn half(&self) -> io::Result<u8> {
+        Ok(0)
+    }
+    /// Waits.
+    ///
+    /// # Errors
+    /// Never.
+    pub fn wait(
+        &self,
+    ) -> impl Future<Output = io::Result<()>> {
+        todo()
+    }
+    /// Takes it to `half` and `wait`.
+    pub fn half_of(&self, f: impl Fn(&str) -> io::Result<()>) {
+    }
+    fn private(&self) -> io::Result<()> {}
+}
+
+/// ```text
+/// two
+/// ```
+#[derive(Debug)]
+pub struct Two;
+
+pub(crate) struct Three;
+
+pub trait Face {
+    #[doc(hidden)]
+    fn hidden(&self) -> io::Result<()>;
+    fn shown(&self);
+}
+
+#[macro_export]
+macro_rules! four {
+";
+    let expected = [
+        "no example in this file uses `Torn`",
+        "no example in this file uses `wait`",
+        "`wait` waits and has no `# Cancel safety`",
+        "no example in this file uses `half_of`",
+        "`Two` has no example",
+        "`Face` has no example",
+        "no example in this file uses `shown`",
+        "`four` has no example",
+    ];
+    assert_eq!(missing_words(text), expected);
 }
 
 // --------------------------------------------------------------------------------------------------- sources

@@ -14,6 +14,7 @@ use std::os::unix::net as std_unix;
 use std::path::Path;
 use std::pin::pin;
 use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Barrier};
 use std::thread;
 
 use futures_lite::StreamExt;
@@ -429,6 +430,64 @@ fn bind_raw(socket: &OwnedFd, path: &[u8], zeros: usize) {
         libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length as libc::socklen_t)
     };
     assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+}
+
+#[test]
+fn a_name_that_goes_while_it_is_looked_at_is_free() {
+    run(async || {
+        let folder = Folder::new();
+        let path = folder.at("s");
+        for round in 0..500 {
+            let (meet, met) = (Arc::new(Barrier::new(2)), path.clone());
+            let other = thread::spawn({
+                let meet = Arc::clone(&meet);
+                move || {
+                    runtime::block_on(async {
+                        let listener = UnixListener::bind(&met).await.unwrap();
+                        meet.wait();
+                        (0..round % 40 * 10).for_each(|_| std::hint::spin_loop());
+                        drop(listener);
+                    });
+                }
+            });
+            meet.wait();
+            if let Err(error) = UnixOptions::new().replace_stale(true).listen(&path).await {
+                let text = error.to_string();
+                assert!(text.ends_with("another socket has that name"), "{text}");
+            }
+            other.join().unwrap();
+        }
+    });
+}
+
+#[test]
+fn of_several_who_replace_a_dead_name_at_once_all_are_told_something_true() {
+    run(async || {
+        let folder = Folder::new();
+        let path = folder.at("s");
+        for _ in 0..100 {
+            leave_behind(&path);
+            let meet = Arc::new(Barrier::new(2));
+            let threads = [(); 2].map(|()| {
+                let (meet, path) = (Arc::clone(&meet), path.clone());
+                thread::spawn(move || {
+                    meet.wait();
+                    let options = UnixOptions::new().replace_stale(true);
+                    runtime::block_on(async {
+                        let result = options.listen(&path).await;
+                        meet.wait();
+                        result.map(drop).map_err(|error| error.to_string())
+                    })
+                })
+            });
+            for thread in threads {
+                if let Err(text) = thread.join().unwrap() {
+                    assert!(text.ends_with("another socket has that name"), "{text}");
+                }
+            }
+            let _ = fs::remove_file(&path);
+        }
+    });
 }
 
 #[test]

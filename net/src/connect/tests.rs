@@ -76,7 +76,7 @@ impl Course {
                 Ok(number)
             }
         };
-        race(addresses.clone(), delay, attempt).await
+        race(addresses.clone(), delay, None, attempt).await
     }
 }
 
@@ -243,7 +243,7 @@ fn a_dead_first_family_costs_one_delay_and_no_more() {
     run(async {
         let addresses = vec![six(1), six(2), six(3), four(1)];
         let start = now();
-        let winner = race(addresses, DELAY, |address| async move {
+        let winner = race(addresses, DELAY, None, |address| async move {
             if address.is_ipv6() {
                 std::future::pending::<()>().await;
             }
@@ -289,9 +289,9 @@ fn the_losers_are_gone_before_the_winner_is_given() {
 #[test]
 fn what_is_ready_at_once_is_given_at_once() {
     run(async {
-        let connected = race(vec![four(1), four(2)], DELAY, async |address| Ok(address));
+        let connected = race(vec![four(1), four(2)], DELAY, None, async |address| Ok(address));
         assert_eq!(assert_never_yields(connected).await.unwrap(), four(1));
-        let failed = race(vec![four(1), four(2)], DELAY, async |_| -> io::Result<()> {
+        let failed = race(vec![four(1), four(2)], DELAY, None, async |_| -> io::Result<()> {
             Err(ErrorKind::ConnectionRefused.into())
         });
         assert_eq!(assert_never_yields(failed).await.unwrap_err().attempts().len(), 2);
@@ -325,7 +325,11 @@ fn the_error_s_kind_is_that_of_the_attempt_that_came_furthest() {
     ];
     for (kinds, expected) in cases {
         let attempts = kinds.iter().map(|kind| (six(1), io::Error::from(*kind))).collect();
-        assert_eq!(io::Error::from(ConnectErrors { attempts }).kind(), expected, "{kinds:?}");
+        assert_eq!(
+            io::Error::from(ConnectErrors { name: None, attempts }).kind(),
+            expected,
+            "{kinds:?}"
+        );
     }
 }
 
@@ -335,7 +339,7 @@ fn the_error_s_text_tells_each_address_with_what_it_said() {
         (six(1), io::Error::from_raw_os_error(libc::ENETUNREACH)),
         (four(1), io::Error::from_raw_os_error(libc::ECONNREFUSED)),
     ];
-    let error = io::Error::from(ConnectErrors { attempts });
+    let error = io::Error::from(ConnectErrors { name: None, attempts });
     let [unreachable, refused] =
         [libc::ENETUNREACH, libc::ECONNREFUSED].map(io::Error::from_raw_os_error);
     assert_eq!(
@@ -344,4 +348,28 @@ fn the_error_s_text_tells_each_address_with_what_it_said() {
     );
     let inner = error.get_ref().unwrap().downcast_ref::<ConnectErrors>().unwrap();
     assert_eq!(inner.attempts()[0].1.raw_os_error(), Some(libc::ENETUNREACH));
+}
+
+#[test]
+fn when_the_time_is_over_all_addresses_say_how_far_they_came() {
+    run(async {
+        let addresses = vec![four(1), four(2), four(3)];
+        let failed = race(addresses, DELAY, Some(DELAY + DELAY / 2), async |address| {
+            if address == four(1) {
+                return Err::<(), _>(ErrorKind::ConnectionRefused.into());
+            }
+            std::future::pending().await
+        });
+        let errors = failed.await.unwrap_err();
+        // The second was begun when the first had failed, and the third beside it.
+        let told: Vec<_> = errors.attempts().iter().map(|(_, error)| error.kind()).collect();
+        let late = ErrorKind::TimedOut;
+        assert_eq!(told, [ErrorKind::ConnectionRefused, late, late]);
+        assert_eq!(errors.kind(), ErrorKind::ConnectionRefused);
+        let failed = race(vec![four(1), four(2)], DELAY, Some(DELAY / 2), async |_| {
+            std::future::pending::<io::Result<()>>().await
+        });
+        let text = failed.await.unwrap_err().to_string();
+        assert!(text.contains("no answer in time") && text.contains("not tried"), "{text}");
+    });
 }

@@ -29,6 +29,28 @@ impl<T: Accept> AsyncSocket<T> {
 }
 
 /// Listeners of the standard library.
+///
+/// ```
+/// use runtime::{Accept, AsyncSocket};
+/// use std::io::Read;
+/// use std::net::{TcpListener, TcpStream};
+///
+/// async fn greet<L: Accept>(listener: &AsyncSocket<L>) -> std::io::Result<()> {
+///     let (guest, _) = listener.accept().await?;
+///     guest.send(b"welcome").await.map(drop)
+/// }
+///
+/// runtime::block_on(async {
+///     let listener = AsyncSocket::new(TcpListener::bind("127.0.0.1:0")?)?;
+///     let mut guest = TcpStream::connect(listener.get_ref().local_addr()?)?;
+///     greet(&listener).await?;
+///     let mut word = [0; 7];
+///     guest.read_exact(&mut word)?;
+///     assert_eq!(&word, b"welcome");
+///     Ok::<(), std::io::Error>(())
+/// })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub trait Accept: AsFd + sealed::Sealed {
     /// What a connection is.
     type Stream: AsFd;

@@ -101,6 +101,14 @@ impl CancelToken {
     }
 
     /// As [`child`](Self::child), with a deadline of its own: the earlier of that and its parent's.
+    ///
+    /// ```
+    /// use runtime::{CancelToken, now};
+    /// use std::time::Duration;
+    /// let request = CancelToken::with_timeout(Duration::from_secs(5));
+    /// let query = request.child_with_deadline(now() + Duration::from_secs(60));
+    /// assert_eq!(query.deadline(), request.deadline()); // the earlier one
+    /// ```
     pub fn child_with_deadline(&self, deadline: Instant) -> Self {
         self.child_until(Some(self.inner.deadline.map_or(deadline, |ours| ours.min(deadline))))
     }
@@ -241,6 +249,18 @@ impl Drop for Inner {
 }
 
 /// The future of [`CancelToken::cancelled`].
+///
+/// ```
+/// use runtime::{CancelToken, timeout};
+/// use std::time::Duration;
+/// runtime::block_on(async {
+///     let token = CancelToken::new();
+///     let mut cancelled = token.cancelled();
+///     assert!(timeout(Duration::from_millis(1), &mut cancelled).await.is_err(), "not yet");
+///     token.cancel();
+///     cancelled.await;
+/// });
+/// ```
 #[must_use = "futures do nothing until they are awaited"]
 #[derive(Debug)]
 pub struct Cancelled {

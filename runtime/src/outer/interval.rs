@@ -33,6 +33,21 @@ pub fn interval(period: Duration) -> Interval {
 }
 
 /// The ticks of [`interval`].
+///
+/// ```
+/// use runtime::{interval, now, sleep, testing};
+/// use std::time::Duration;
+///
+/// testing::run(async {
+///     let start = now();
+///     let mut minutes = interval(Duration::from_secs(60));
+///     for _ in 0..3 {
+///         minutes.tick().await;
+///         sleep(Duration::from_secs(20)).await; // work makes no tick later
+///     }
+///     assert_eq!(now() - start, Duration::from_secs(3 * 60 + 20));
+/// });
+/// ```
 #[derive(Debug)]
 pub struct Interval {
     sleep: Sleep,
@@ -43,6 +58,26 @@ pub struct Interval {
 const NANOS_PER_SECOND: u128 = 1_000_000_000;
 
 /// What an [`Interval`] does when ticks were not taken in time.
+///
+/// ```
+/// use runtime::{MissedTicks, interval, now, sleep, testing};
+/// use std::time::Duration;
+///
+/// // Ticks are due at 10, 20, 30 .. seconds, and nobody asks before second 35. When do the second and third come?
+/// async fn when_due(missed: MissedTicks) -> [u64; 2] {
+///     let start = now();
+///     let mut ticks = interval(Duration::from_secs(10)).missed_ticks(missed);
+///     sleep(Duration::from_secs(35)).await;
+///     ticks.tick().await;
+///     [ticks.tick().await, ticks.tick().await].map(|due| (due - start).as_secs())
+/// }
+///
+/// testing::run(async {
+///     assert_eq!(when_due(MissedTicks::Burst).await, [20, 30]);
+///     assert_eq!(when_due(MissedTicks::Delay).await, [45, 55]);
+///     assert_eq!(when_due(MissedTicks::Skip).await, [40, 50]);
+/// });
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MissedTicks {
     /// Gives all that are due one after the other, until it has caught up.
@@ -62,6 +97,9 @@ impl Interval {
     }
 
     /// Waits for the next tick and gives the time it was due.
+    ///
+    /// # Panics
+    /// When polled outside of a runtime.
     ///
     /// # Cancel safety
     /// A tick is taken only when this is ready; dropping it earlier loses none.

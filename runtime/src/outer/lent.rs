@@ -13,6 +13,21 @@ use std::task::{Context, Poll};
 use crate::AsyncSocket;
 
 /// The most that [`AsyncSocket::recv_lent`] lends at a time.
+///
+/// ```
+/// use runtime::{AsyncSocket, LENT_BUFFER};
+/// use std::os::unix::net::UnixStream;
+///
+/// runtime::block_on(async {
+///     let (left, right) = UnixStream::pair()?;
+///     let (left, right) = (AsyncSocket::new(left)?, AsyncSocket::new(right)?);
+///     left.send(b"hello").await?;
+///     let word = right.recv_lent(LENT_BUFFER, |bytes| bytes.to_vec()).await?; // whatever is there
+///     assert_eq!(word, b"hello");
+///     Ok::<(), std::io::Error>(())
+/// })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub const LENT_BUFFER: usize = 64 * 1024;
 
 impl<T: AsFd> AsyncSocket<T> {
@@ -21,6 +36,23 @@ impl<T: AsFd> AsyncSocket<T> {
     ///
     /// # Errors, cancel safety
     /// As [`recv`](Self::recv); `use_bytes` is called once, when there is something, or never.
+    ///
+    /// ```
+    /// use runtime::AsyncSocket;
+    /// use std::os::unix::net::UnixStream;
+    ///
+    /// runtime::block_on(async {
+    ///     let (left, right) = UnixStream::pair()?;
+    ///     let (left, right) = (AsyncSocket::new(left)?, AsyncSocket::new(right)?);
+    ///     left.send(b"GET /").await?;
+    ///     let is_get = right.recv_lent(1024, |bytes| bytes.starts_with(b"GET ")).await?;
+    ///     assert!(is_get);
+    ///     drop(left);
+    ///     assert!(right.recv_lent(1024, |bytes| bytes.is_empty()).await?, "the end");
+    ///     Ok::<(), std::io::Error>(())
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn recv_lent<'a, R: 'a>(
         &'a self,
         max: usize,
@@ -35,6 +67,22 @@ impl<T: AsFd> AsyncSocket<T> {
     ///
     /// # Errors
     /// As `recv`.
+    ///
+    /// ```
+    /// use runtime::AsyncSocket;
+    /// use std::future::poll_fn;
+    /// use std::os::unix::net::UnixStream;
+    ///
+    /// runtime::block_on(async {
+    ///     let (left, right) = UnixStream::pair()?;
+    ///     let (left, right) = (AsyncSocket::new(left)?, AsyncSocket::new(right)?);
+    ///     left.send(b"hello").await?;
+    ///     let count = poll_fn(|cx| right.poll_recv_lent(cx, 64, |bytes| bytes.len())).await?;
+    ///     assert_eq!(count, 5);
+    ///     Ok::<(), std::io::Error>(())
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn poll_recv_lent<R>(
         &self,
         cx: &mut Context<'_>,
@@ -90,7 +138,8 @@ thread_local!(static LENT: Cell<Option<Box<[u8; LENT_BUFFER]>>> = const { Cell::
 impl LentBuffer {
     #[inline]
     fn borrow() -> Self {
-        LentBuffer { bytes: LENT.take().or_else(Self::make) }
+        // In the thread's last breaths there is none any more, and a new one is made, and freed.
+        LentBuffer { bytes: LENT.try_with(Cell::take).ok().flatten().or_else(Self::make) }
     }
 
     #[cold]
@@ -110,6 +159,7 @@ impl LentBuffer {
 impl Drop for LentBuffer {
     #[inline]
     fn drop(&mut self) {
-        LENT.set(self.bytes.take());
+        let bytes = self.bytes.take();
+        let _ = LENT.try_with(|lent| lent.set(bytes));
     }
 }

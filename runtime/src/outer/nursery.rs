@@ -116,6 +116,20 @@ where
 /// `E` is the one error type of the block: what its children and its body return when they fail.
 /// How many children there may be is not limited here: a body that takes in strangers limits them itself, by
 /// [`len`](Self::len) or a semaphore (async-lock has one), as net's `serve` does with connections.
+///
+/// ```
+/// use std::{future::pending, io};
+///
+/// runtime::block_on(runtime::nursery(async |n| {
+///     n.spawn_named("ticker", pending::<io::Result<()>>());
+///     let work = n.spawn(async { Ok(6 * 7) });
+///     assert_eq!((n.len(), work.await), (2, Some(42)));
+///     n.cancel(); // or the ticker would keep the block open for ever
+///     assert!(n.is_empty());
+///     Ok(())
+/// }))
+/// .unwrap();
+/// ```
 pub struct Nursery<E> {
     state: Rc<RefCell<State<E>>>,
 }
@@ -438,6 +452,17 @@ impl<E> fmt::Debug for Nursery<E> {
 ///
 /// # Cancel safety
 /// Awaiting by `&mut child` and dropping that future loses nothing. Once the value is given, awaiting again gives `None`.
+///
+/// ```
+/// runtime::block_on(runtime::nursery(async |n| {
+///     let stuck = n.spawn(std::future::pending::<Result<(), std::io::Error>>());
+///     assert!(!stuck.is_finished());
+///     n.cancel();
+///     assert_eq!(stuck.await, None);
+///     Ok(())
+/// }))
+/// .unwrap();
+/// ```
 pub struct Child<T> {
     slot: Rc<Slot<T>>,
 }
@@ -499,6 +524,24 @@ impl<T> Drop for Give<T> {
 }
 
 /// With what a child tells the one who waits in [`Nursery::start`] that it is ready.
+///
+/// ```
+/// use runtime::{Started, nursery};
+/// use std::{future::pending, io};
+///
+/// runtime::block_on(nursery(async |n| {
+///     let cache = n.start(async |started: Started<usize>| {
+///         let entries = vec![1, 2, 3]; // loaded from somewhere
+///         started.send(entries.len());
+///         pending::<io::Result<()>>().await // and serves
+///     });
+///     assert_eq!(cache.await, Ok(3));
+///     assert_eq!(n.len(), 1);
+///     n.cancel();
+///     Ok(())
+/// }))
+/// .unwrap();
+/// ```
 pub struct Started<V>(Give<V>);
 
 impl<V> Started<V> {
@@ -515,6 +558,16 @@ impl<V> fmt::Debug for Started<V> {
 }
 
 /// The child of [`Nursery::start`] has ended and never said that it was ready.
+///
+/// ```
+/// use runtime::{NotStarted, Started, nursery};
+/// runtime::block_on(nursery(async |n| {
+///     let child = n.start(async |_: Started<u16>| Ok::<_, std::io::Error>(()));
+///     assert_eq!(child.await, Err(NotStarted));
+///     Ok(())
+/// }))
+/// .unwrap();
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotStarted;
 
@@ -539,9 +592,14 @@ impl From<NotStarted> for io::Error {
 /// ```
 /// let failed = runtime::block_on(runtime::nursery(async |n| {
 ///     n.spawn(async { Err::<(), _>("out of tea") });
+///     n.spawn(async { Err::<(), _>("out of milk") });
 ///     std::future::pending::<Result<(), _>>().await
 /// }));
-/// assert_eq!(failed.unwrap_err().into_first(), "out of tea");
+/// let errors = failed.unwrap_err();
+/// assert_eq!(errors.first(), &"out of tea");
+/// assert_eq!(errors.iter().count(), 2);
+/// assert_eq!(errors.to_string(), "out of tea; and then: out of milk");
+/// assert_eq!(errors.into_first(), "out of tea");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Errors<E> {

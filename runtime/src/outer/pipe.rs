@@ -27,7 +27,7 @@ use crate::sys::os;
 /// What one operation reads at most: a pipe's usual size. 128 operations make a poll, so 8 MiB do.
 const CHUNK: u64 = 1 << 16;
 
-/// The reading end of a pipe: of [`std::io::pipe`], or a child's output.
+/// The reading end of a pipe: of [`std::io::pipe`], or a child's output. Like an [`AsyncSocket`], it stays in its runtime.
 ///
 /// ```
 /// use runtime::{PipeReader, PipeWriter};
@@ -46,7 +46,23 @@ const CHUNK: u64 = 1 << 16;
 /// ```
 pub struct PipeReader(AsyncSocket<io::PipeReader>);
 
-/// The writing end of a pipe: of [`std::io::pipe`], or a child's input. See [`PipeReader`] for an example.
+/// The writing end of a pipe: of [`std::io::pipe`], or a child's input.
+///
+/// ```
+/// use runtime::{PipeReader, PipeWriter};
+/// use std::io::ErrorKind::BrokenPipe;
+///
+/// runtime::block_on(async {
+///     let (reader, writer) = std::io::pipe()?;
+///     let (reader, writer) = (PipeReader::new(reader)?, PipeWriter::new(writer)?);
+///     assert_eq!(writer.write(b"hello").await?, 5);
+///     assert_eq!(reader.read(&mut [0; 64]).await?, 5);
+///     drop(reader);
+///     assert_eq!(writer.write(b"anybody?").await.unwrap_err().kind(), BrokenPipe);
+///     Ok::<(), std::io::Error>(())
+/// })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct PipeWriter(AsyncSocket<io::PipeWriter>);
 
 impl PipeReader {
@@ -91,6 +107,22 @@ impl PipeReader {
     ///
     /// # Errors
     /// As `read`.
+    ///
+    /// ```
+    /// use runtime::{PipeReader, PipeWriter};
+    /// use std::future::poll_fn;
+    ///
+    /// runtime::block_on(async {
+    ///     let (reader, writer) = std::io::pipe()?;
+    ///     let (reader, writer) = (PipeReader::new(reader)?, PipeWriter::new(writer)?);
+    ///     poll_fn(|cx| writer.poll_write(cx, b"hello")).await?;
+    ///     let mut buffer = [0; 64];
+    ///     let count = poll_fn(|cx| reader.poll_read(cx, &mut buffer)).await?;
+    ///     assert_eq!(&buffer[..count], b"hello");
+    ///     Ok::<(), std::io::Error>(())
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         self.0.poll_read_with(cx, |mut end| end.read(buffer))
     }
@@ -100,6 +132,21 @@ impl PipeReader {
     ///
     /// # Errors
     /// The kernel's.
+    ///
+    /// ```
+    /// use runtime::{PipeReader, PipeWriter, process::Command};
+    ///
+    /// runtime::block_on(async {
+    ///     let (reader, writer) = std::io::pipe()?;
+    ///     let (reader, writer) = (PipeReader::new(reader)?, PipeWriter::new(writer)?);
+    ///     writer.write_all(b"b\na\n").await?;
+    ///     drop(writer);
+    ///     let sorted = Command::new("sort").stdin(reader.into_blocking()?).output().await?;
+    ///     assert_eq!(sorted.stdout, b"a\nb\n");
+    ///     Ok::<(), std::io::Error>(())
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn into_blocking(self) -> io::Result<OwnedFd> {
         blocking(self.0.into_inner().into())
     }

@@ -62,6 +62,27 @@ const REAPER_STACK: usize = 1 << 16;
 /// })?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
+///
+/// With surroundings of its own:
+///
+/// ```
+/// use runtime::process::Command;
+/// use std::process::Stdio;
+///
+/// runtime::block_on(async {
+///     let output = Command::new("/bin/sh")
+///         .args(["-c", "echo $WHO in $(pwd); echo trouble >&2"])
+///         .env_clear()
+///         .env("WHO", "nobody")
+///         .current_dir("/")
+///         .stderr(Stdio::null())
+///         .output()
+///         .await?;
+///     assert_eq!(output.stdout, b"nobody in /\n");
+///     Ok::<(), std::io::Error>(())
+/// })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct Command {
     std: std::process::Command,
     /// Whether somebody has said what standard input, output and errors are to be.
@@ -138,6 +159,21 @@ impl Command {
 
     /// The settings as std has them, for what is not here: user, process group, `pre_exec`. Set the three standard streams
     /// here, not there: [`output`](Self::output) and its like would not know of it.
+    ///
+    /// ```
+    /// use runtime::process::Command;
+    /// use std::os::unix::process::CommandExt;
+    ///
+    /// runtime::block_on(async {
+    ///     let mut command = Command::new("true");
+    ///     command.env_remove("LD_PRELOAD");
+    ///     command.as_std_mut().process_group(0); // so that Ctrl-C at the terminal does not reach it
+    ///     assert_eq!(command.as_std().get_program(), "true");
+    ///     assert!(command.status().await?.success());
+    ///     Ok::<(), std::io::Error>(())
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn as_std_mut(&mut self) -> &mut std::process::Command {
         &mut self.std
     }
@@ -281,6 +317,22 @@ impl fmt::Debug for Command {
 }
 
 /// A program that was started. Its drop kills it; see [`detach`](Self::detach).
+///
+/// ```
+/// use runtime::{Signal, process::Command};
+/// use std::os::unix::process::ExitStatusExt;
+///
+/// runtime::block_on(async {
+///     let mut child = Command::new("sleep").arg("60").spawn()?;
+///     assert!(child.id().is_some() && child.try_wait()?.is_none());
+///     child.signal(Signal::TERMINATE)?;
+///     let status = child.wait().await?;
+///     assert_eq!(status.signal(), Some(Signal::TERMINATE.as_raw()));
+///     assert_eq!(child.id(), None);
+///     Ok::<(), std::io::Error>(())
+/// })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[must_use = "dropping it kills the program"]
 pub struct Child {
     /// The program's standard input, if it was set to be a pipe.
@@ -353,6 +405,21 @@ impl Child {
     ///
     /// # Cancel safety
     /// Dropped before it is ready, it has killed the child; what it has collected is lost.
+    ///
+    /// ```
+    /// use runtime::process::Command;
+    /// use std::process::Stdio;
+    ///
+    /// runtime::block_on(async {
+    ///     let child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    ///     if let Some(stdin) = &child.stdin {
+    ///         stdin.write_all(b"meow").await?;
+    ///     }
+    ///     assert_eq!(child.wait_with_output().await?.stdout, b"meow");
+    ///     Ok::<(), std::io::Error>(())
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub async fn wait_with_output(self) -> io::Result<Output> {
         self.communicate(b"").await
     }
@@ -392,6 +459,24 @@ impl Child {
     ///
     /// # Errors
     /// The system's: the child has become another user's.
+    ///
+    /// ```
+    /// use runtime::process::Command;
+    ///
+    /// runtime::block_on(async {
+    ///     let mut sleep = Command::new("sleep");
+    ///     sleep.arg("60");
+    ///     let mut children = [sleep.spawn()?, sleep.spawn()?];
+    ///     for child in &mut children {
+    ///         child.start_kill()?; // all of them, before the first wait
+    ///     }
+    ///     for child in &mut children {
+    ///         assert!(!child.wait().await?.success());
+    ///     }
+    ///     Ok::<(), std::io::Error>(())
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn start_kill(&mut self) -> io::Result<()> {
         self.signal(Signal::from_raw(os::SIGKILL))
     }
@@ -403,6 +488,22 @@ impl Child {
     ///
     /// # Cancel safety
     /// Once polled, the child is killed; what may be left to do is to [`wait`](Self::wait).
+    ///
+    /// ```
+    /// use runtime::{process::Command, timeout};
+    /// use std::time::Duration;
+    ///
+    /// runtime::block_on(async {
+    ///     let mut child = Command::new("sleep").arg("60").spawn()?;
+    ///     let status = match timeout(Duration::from_millis(5), child.wait()).await {
+    ///         Ok(status) => status?,
+    ///         Err(_) => child.kill().await?,
+    ///     };
+    ///     assert!(!status.success());
+    ///     Ok::<(), std::io::Error>(())
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub async fn kill(&mut self) -> io::Result<ExitStatus> {
         self.start_kill()?;
         self.wait().await
@@ -412,6 +513,22 @@ impl Child {
     /// still here, are closed.
     ///
     /// A task of this runtime waits for it, and when the runtime ends, a thread does.
+    ///
+    /// ```
+    /// use runtime::process::Command;
+    /// use std::process::Stdio;
+    ///
+    /// runtime::block_on(async {
+    ///     let mut child = Command::new("sh").args(["-c", "echo still here"]).stdout(Stdio::piped()).spawn()?;
+    ///     let output = child.stdout.take().expect("it was set");
+    ///     child.detach();
+    ///     let mut said = Vec::new();
+    ///     output.read_to_end(&mut said).await?;
+    ///     assert_eq!(said, b"still here\n");
+    ///     Ok::<(), std::io::Error>(())
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn detach(mut self) {
         self.leave();
     }

@@ -86,6 +86,20 @@ async fn forward<T: Send>(mut task: JoinHandle<T>, sender: Sender<T>) {
 ///
 /// # Cancel safety
 /// Awaiting by `&mut handle` and dropping that future loses nothing.
+///
+/// ```
+/// use std::{future::pending, thread};
+/// runtime::block_on(async {
+///     let home = runtime::Handle::current();
+///     let thread = thread::spawn(move || {
+///         let task = home.spawn(|| pending::<()>()).expect("its runtime is there");
+///         task.abort();
+///         runtime::block_on(task)
+///     });
+///     let result = runtime::unblock(|| thread.join().expect("no panic")).await;
+///     assert!(result.expect("a thread").unwrap_err().is_cancelled());
+/// });
+/// ```
 pub struct RemoteHandle<T> {
     slot: Arc<Slot<T>>,
     home: Handle,

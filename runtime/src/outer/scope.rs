@@ -118,6 +118,24 @@ where
 
 /// Where children are spawned that may borrow what lives for `'env`. Clones are the same scope; a child may hold one and
 /// spawn more.
+///
+/// ```
+/// use std::{cell::Cell, future::pending, io};
+///
+/// let done = Cell::new(0);
+/// runtime::block_on(runtime::scope(async |s| {
+///     for _ in 0..3 {
+///         s.spawn(async { Ok::<_, io::Error>(done.set(done.get() + 1)) });
+///     }
+///     s.spawn(pending::<io::Result<()>>());
+///     runtime::yield_now().await;
+///     assert_eq!((done.get(), s.len()), (3, 1));
+///     s.cancel(); // or the last one would keep the block open for ever
+///     assert!(s.is_empty());
+///     Ok(())
+/// }))
+/// .unwrap();
+/// ```
 pub struct Scope<'env, E> {
     inner: Rc<Inner<'env, E>>,
 }

@@ -54,6 +54,23 @@ where
 ///
 /// # Cancel safety
 /// Dropping it stops nothing. Awaiting by `&mut shield` and dropping that future loses nothing.
+///
+/// ```
+/// use runtime::{CancelToken, shield, sleep, testing};
+/// use std::time::Duration;
+/// testing::run(async {
+///     let said = CancelToken::new();
+///     let shield = shield({
+///         let said = said.clone();
+///         async move {
+///             sleep(Duration::from_secs(1)).await;
+///             said.cancel();
+///         }
+///     });
+///     drop(shield); // nobody waits for it any more
+///     said.cancelled().await;
+/// });
+/// ```
 #[derive(Debug)]
 pub struct Shield<T> {
     task: JoinHandle<T>,

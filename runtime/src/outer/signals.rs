@@ -94,6 +94,21 @@ pub fn ctrl_c() -> impl Future<Output = io::Result<()>> {
 }
 
 /// A subscription, made by [`signals`]. Its drop ends it; what had come and was not taken is lost then.
+///
+/// ```
+/// use runtime::{Signal, process::Command, signals};
+/// use std::future::poll_fn;
+///
+/// runtime::block_on(async {
+///     let mut told = signals([Signal::USER1])?;
+///     Command::new("sh").args(["-c", "kill -USR1 $PPID"]).status().await?;
+///     assert_eq!(told.next().await, Signal::USER1);
+///     Command::new("sh").args(["-c", "kill -USR1 $PPID"]).status().await?;
+///     assert_eq!(poll_fn(|cx| told.poll_next(cx)).await, Signal::USER1); // the same
+///     Ok::<(), std::io::Error>(())
+/// })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[must_use = "dropping it ends the subscription"]
 pub struct Signals {
     // Before `subscription`, so that the kernel watches the slot's socket for nobody when the slot is given back. It is
@@ -150,6 +165,7 @@ impl fmt::Debug for Signals {
 /// use runtime::Signal;
 /// assert_eq!(Signal::INTERRUPT.to_string(), "SIGINT");
 /// assert_eq!(Signal::from_raw(2), Signal::INTERRUPT);
+/// assert_eq!(Signal::TERMINATE.as_raw(), 15);
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Signal(i32);

@@ -62,6 +62,18 @@ pub fn stdin() -> Stdin {
 }
 
 /// A handle of the program's standard input, made by [`stdin`]. Several tasks may read: each piece goes to one of them.
+///
+/// ```no_run
+/// runtime::block_on(async {
+///     let input = runtime::stdin().line_limit(1024);
+///     let name = input.read_line().await?.unwrap_or_default();
+///     let mut rest = [0; 4096];
+///     let count = input.read(&mut rest).await?;
+///     println!("{name}, and at least {count} bytes more");
+///     Ok::<(), std::io::Error>(())
+/// })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Stdin {
     line_limit: usize,

@@ -24,6 +24,9 @@ use crate::{Errors, Sleep, sleep, sleep_until};
 /// # Errors
 /// [`Elapsed`], if the time was over first. A future that is ready at its first poll wins against any time.
 ///
+/// # Panics
+/// With whatever `future` panics; and outside of a runtime, if `future` has to wait.
+///
 /// # Cancel safety
 /// As that of `future`: it is dropped wherever it stands.
 ///
@@ -57,6 +60,19 @@ pub fn timeout<F: IntoFuture>(
 }
 
 /// Runs `future` until `deadline` at most. Otherwise as [`timeout`].
+///
+/// ```
+/// use runtime::{now, sleep, testing, timeout_at};
+/// use std::time::Duration;
+///
+/// // One deadline for all steps.
+/// testing::run(async {
+///     let deadline = now() + Duration::from_secs(10);
+///     assert!(timeout_at(deadline, sleep(Duration::from_secs(7))).await.is_ok());
+///     assert!(timeout_at(deadline, sleep(Duration::from_secs(7))).await.is_err());
+///     assert_eq!(now(), deadline);
+/// });
+/// ```
 pub fn timeout_at<F: IntoFuture>(
     deadline: Instant,
     future: F,

@@ -18,8 +18,8 @@ use crate::{Handle, Runtime};
 /// Starts `count` threads, each with a runtime of its own on which `start(index)` runs to its end.
 ///
 /// # Errors
-/// If a thread or a runtime cannot be made. Those that were made already are told by the drop of nothing: they run on,
-/// so a caller who gives up should end the process or have them listen to a token.
+/// If a thread or a runtime cannot be made. Nothing tells those that were made already: they run on, so a caller who gives
+/// up should end the process, or set a token that they listen to.
 ///
 /// ```
 /// let workers = runtime::workers(2, |index| async move { index * 10 })?;
@@ -55,6 +55,22 @@ where
 }
 
 /// Threads started by [`workers`]. Dropping it leaves them running.
+///
+/// ```
+/// use runtime::{CancelToken, block_on, workers};
+///
+/// let stop = CancelToken::new();
+/// let stopped = stop.clone();
+/// let workers = workers(2, move |_| stopped.cancelled())?;
+/// let names = workers.handles().iter().map(|worker| {
+///     let name = worker.spawn(|| async { std::thread::current().name().map(str::to_owned) });
+///     block_on(name.expect("it runs")).expect("no panic")
+/// });
+/// assert_eq!(names.flatten().collect::<Vec<_>>(), ["worker-0", "worker-1"]);
+/// stop.cancel();
+/// assert!(workers.join().iter().all(Result::is_ok));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct Workers<T> {
     threads: Vec<thread::JoinHandle<Option<T>>>,
     handles: Vec<Handle>,
@@ -66,8 +82,11 @@ impl<T> Workers<T> {
         &self.handles
     }
 
-    /// Waits, blocking, until all have ended, and gives their outputs in the order of their numbers. An error is the
-    /// payload of a panic that ended a worker.
+    /// Waits, blocking, until all have ended, and gives their outputs in the order of their numbers. Not for the inside of
+    /// a runtime: it would stop the loop.
+    ///
+    /// # Errors
+    /// For each worker by itself: the payload of the panic that ended it.
     pub fn join(self) -> Vec<thread::Result<T>> {
         self.threads
             .into_iter()

@@ -8,6 +8,9 @@ use std::task::Poll;
 
 /// Lets all others that are ready run first, once.
 ///
+/// # Cancel safety
+/// Dropping it changes nothing.
+///
 /// ```
 /// runtime::block_on(async {
 ///     let other = runtime::spawn(async {});

@@ -20,9 +20,9 @@ pub(crate) fn recv(fd: RawFd, buffer: &mut [u8]) -> io::Result<usize> {
 /// Sends as much of `bytes` as the kernel takes now.
 #[inline]
 pub(crate) fn send(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
-    #[cfg(any(target_os = "macos", target_os = "ios"))]
+    #[cfg(target_vendor = "apple")]
     const FLAGS: i32 = 0; // these have SO_NOSIGPIPE instead, which std and socket2 set at creation
-    #[cfg(not(any(target_os = "macos", target_os = "ios")))]
+    #[cfg(not(target_vendor = "apple"))]
     const FLAGS: i32 = libc::MSG_NOSIGNAL;
     // SAFETY: `bytes` is readable for its length through the call. A number that is no open descriptor is an error.
     let count = unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), FLAGS) };

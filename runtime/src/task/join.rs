@@ -28,6 +28,9 @@ pub(super) trait Join<T> {
 ///
 /// `handle.await` gives `Ok(output)`, or an error: the task panicked, or was cancelled.
 ///
+/// # Panics
+/// Polled again after it has given the result.
+///
 /// # Cancel safety
 /// Awaiting by `&mut handle` and dropping that future loses nothing. Awaiting by value and dropping detaches the task.
 ///
@@ -91,6 +94,15 @@ impl<T> JoinHandle<T> {
     }
 
     /// Whether the task has ended, by whichever way.
+    ///
+    /// ```
+    /// runtime::block_on(async {
+    ///     let handle = runtime::spawn(async {});
+    ///     assert!(!handle.is_finished());
+    ///     runtime::yield_now().await;
+    ///     assert!(handle.is_finished(), "task {} is over", handle.id());
+    /// });
+    /// ```
     pub fn is_finished(&self) -> bool {
         self.task.is_finished()
     }
@@ -128,6 +140,16 @@ impl<T> fmt::Debug for JoinHandle<T> {
 }
 
 /// Why a task gave no output.
+///
+/// ```
+/// runtime::block_on(async {
+///     let error = runtime::spawn(async { panic!("oh") }).await.unwrap_err();
+///     assert!(error.is_panic() && !error.is_cancelled());
+///     assert_eq!(error.to_string(), "the task panicked: oh");
+///     let payload = error.try_into_panic().expect("it is one");
+///     assert_eq!(payload.downcast_ref(), Some(&"oh"));
+/// });
+/// ```
 pub struct JoinError {
     kind: Kind,
 }
@@ -164,6 +186,22 @@ impl JoinError {
     }
 
     /// The task awaited its own handle, which can never come to an end.
+    ///
+    /// ```
+    /// use runtime::{JoinHandle, spawn, yield_now};
+    /// use std::{cell::Cell, rc::Rc};
+    ///
+    /// runtime::block_on(async {
+    ///     let (place, told) = (Rc::new(Cell::new(None)), Rc::new(Cell::new(false)));
+    ///     let (own, tell) = (Rc::clone(&place), Rc::clone(&told));
+    ///     place.set(Some(spawn(async move {
+    ///         let own: JoinHandle<()> = own.take().expect("a task starts after it was spawned");
+    ///         tell.set(own.await.is_err_and(|error| error.is_itself()));
+    ///     })));
+    ///     yield_now().await;
+    ///     assert!(told.get());
+    /// });
+    /// ```
     pub fn is_itself(&self) -> bool {
         matches!(self.kind, Kind::Itself)
     }

@@ -80,6 +80,26 @@ struct Polled {
 }
 
 /// A poll that was too long. Prints as one line with all that is known, and what can be done about it.
+///
+/// ```
+/// use runtime::instruments::{LongPoll, TooLong};
+/// use std::{cell::RefCell, rc::Rc, thread, time::Duration};
+///
+/// let told = Rc::new(RefCell::new(Vec::new()));
+/// let list = Rc::clone(&told);
+/// let limit = Duration::from_millis(3);
+/// let long_poll = LongPoll::new(limit)
+///     .every(Duration::from_secs(60))
+///     .tell(move |poll: &TooLong| list.borrow_mut().push(poll.clone()));
+/// let long_poll = Rc::new(long_poll);
+/// let rt = runtime::Runtime::builder().instrument(long_poll.clone()).build()?;
+/// rt.block_on(async { thread::sleep(limit) });
+/// assert_eq!(long_poll.count(), 1);
+/// let poll = &told.borrow()[0];
+/// assert!(poll.took >= limit && poll.left_out == 0);
+/// assert!(poll.to_string().starts_with("the future given to block_on kept the loop for"));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TooLong {

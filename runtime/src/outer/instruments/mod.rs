@@ -99,6 +99,13 @@ impl<const N: usize> Instrument for All<N> {
 }
 
 /// What a task waits for, as a value that outlives the wait. Prints as `readable fd 7 (127.0.0.1:4000)`.
+///
+/// ```
+/// use runtime::{Reason, Wait, instruments::WaitingFor};
+/// let wait = Wait { reason: Reason::Readable, source: Some(7), label: Some(&"127.0.0.1:4000") };
+/// let waiting_for = WaitingFor::from(&wait);
+/// assert_eq!(waiting_for.to_string(), "readable fd 7 (127.0.0.1:4000)");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WaitingFor {
     /// Which kind of event will wake it.

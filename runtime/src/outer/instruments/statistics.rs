@@ -86,6 +86,20 @@ struct Known {
 const WAITS_KEPT: usize = 4;
 
 /// What a runtime has done so far.
+///
+/// ```
+/// use runtime::instruments::Statistics;
+/// use std::{rc::Rc, time::Duration};
+///
+/// let statistics = Statistics::new();
+/// let rt = runtime::Runtime::builder().instrument(Rc::new(statistics.clone())).build()?;
+/// rt.block_on(runtime::sleep(Duration::from_millis(1)));
+/// let counts = statistics.snapshot().counts;
+/// assert_eq!((counts.polls, counts.events), (2, 0));
+/// assert_eq!(counts.parks_on(runtime::Reason::Timer), 1);
+/// assert!(counts.turns >= 1 && counts.longest_poll <= counts.polling);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Counts {
@@ -122,6 +136,21 @@ pub struct Counts {
 }
 
 /// One runtime at one moment; plain values, which can go to any thread. Prints as a table for people.
+///
+/// ```
+/// use runtime::instruments::Statistics;
+/// use std::{rc::Rc, time::Duration};
+///
+/// let statistics = Statistics::new();
+/// let rt = runtime::Runtime::builder().instrument(Rc::new(statistics.clone())).build()?;
+/// let before = rt.block_on(async { statistics.snapshot() });
+/// rt.block_on(runtime::sleep(Duration::from_millis(1)));
+/// let after = statistics.snapshot();
+/// assert_eq!(before.running().map(|task| task.id), Some(runtime::TaskId::ROOT));
+/// assert!(after.running().is_none() && after.up > before.up);
+/// assert_eq!(after.counts.polls - before.counts.polls, 2);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Snapshot {
@@ -135,6 +164,23 @@ pub struct Snapshot {
 }
 
 /// One task at one moment.
+///
+/// ```
+/// use runtime::instruments::Statistics;
+/// use std::{rc::Rc, time::Duration};
+///
+/// let statistics = Statistics::new();
+/// let rt = runtime::Runtime::builder().instrument(Rc::new(statistics.clone())).build()?;
+/// rt.block_on(async {
+///     let handle = runtime::spawn_named("idle", runtime::sleep(Duration::from_secs(60)));
+///     runtime::yield_now().await;
+///     let snapshot = statistics.snapshot();
+///     let idle = snapshot.tasks.iter().find(|task| task.name.as_deref() == Some("idle")).unwrap();
+///     assert_eq!((idle.polls, idle.id), (1, handle.id()));
+///     assert!(idle.busy <= idle.age && idle.site.is_some());
+/// });
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TaskStatistics {
@@ -157,6 +203,26 @@ pub struct TaskStatistics {
 }
 
 /// What a task does.
+///
+/// ```
+/// use runtime::{TaskId, instruments::{State, Statistics}};
+/// use std::{rc::Rc, time::Duration};
+///
+/// let statistics = Statistics::new();
+/// let rt = runtime::Runtime::builder().instrument(Rc::new(statistics.clone())).build()?;
+/// rt.block_on(async {
+///     let _idle = runtime::spawn(runtime::sleep(Duration::from_secs(60)));
+///     runtime::yield_now().await;
+///     for task in statistics.snapshot().tasks {
+///         match task.state {
+///             State::Running(_) => assert_eq!(task.id, TaskId::ROOT), // who asks
+///             State::Waiting { on, .. } => assert_eq!(on[0].to_string(), "timer"),
+///             State::Ready => panic!("nothing else is to be done"),
+///         }
+///     }
+/// });
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
     /// It is being polled, for so long already.

@@ -109,6 +109,22 @@ where
 }
 
 /// What a running job can ask about itself; see [`unblock_with`].
+///
+/// ```
+/// use std::{sync::mpsc, thread};
+///
+/// let (tell, told) = mpsc::channel();
+/// let job = runtime::unblock_with(move |job| {
+///     tell.send("begun").expect("somebody listens");
+///     while !job.is_abandoned() {
+///         thread::yield_now(); // a piece of the work
+///     }
+///     tell.send("given up").expect("somebody listens");
+/// });
+/// assert_eq!(told.recv(), Ok("begun"));
+/// drop(job);
+/// assert_eq!(told.recv(), Ok("given up"));
+/// ```
 #[derive(Debug)]
 pub struct Job {
     abandoned: AtomicBool,
@@ -136,6 +152,17 @@ impl Job {
 /// # Cancel safety
 /// Polling through a reference (`&mut unblock`, in a select or a timeout) loses nothing. Dropping gives the job up, as
 /// [`unblock`] says. To let a job run that nobody waits for, spawn a task that awaits it.
+///
+/// ```
+/// use runtime::{UnblockError, unblock};
+/// runtime::block_on(async {
+///     // Submitted by these calls, so they run side by side.
+///     let (one, other) = (unblock(|| 20), unblock(|| 22));
+///     assert_eq!(one.await? + other.await?, 42);
+///     Ok::<(), UnblockError>(())
+/// })?;
+/// # Ok::<(), UnblockError>(())
+/// ```
 #[must_use = "dropping it gives the job up"]
 pub struct Unblock<T> {
     slot: Arc<Slot<T>>,
@@ -215,6 +242,22 @@ impl<T> fmt::Debug for Unblock<T> {
 }
 
 /// Why the pool did not take a job. The job was dropped and never ran.
+///
+/// ```
+/// use runtime::{UnblockError, unblock};
+/// use std::io;
+///
+/// /// `None`: too busy, come again later.
+/// async fn read(path: &'static str) -> io::Result<Option<Vec<u8>>> {
+///     match unblock(move || std::fs::read(path)).await {
+///         Ok(bytes) => bytes.map(Some),
+///         Err(UnblockError::Full) => Ok(None),
+///         Err(UnblockError::NoThread(error)) => Err(error),
+///     }
+/// }
+/// assert!(runtime::block_on(read("Cargo.toml"))?.is_some());
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub enum UnblockError {
     /// As many jobs as the queue holds ([`PoolSettings::queue`]) were waiting already. See [`unblock_when_room`].
@@ -255,7 +298,14 @@ impl From<UnblockError> for io::Error {
 ///
 /// ```
 /// use std::time::Duration;
-/// runtime::PoolSettings::new().fast(16).long(32).queue(1000).apply()?;
+/// runtime::PoolSettings::new()
+///     .fast(16)
+///     .long(32)
+///     .queue(1000)
+///     .slice(Duration::from_millis(5))
+///     .linger(Duration::from_secs(60))
+///     .demote(false)
+///     .apply()?;
 /// # Ok::<(), runtime::PoolInUse>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
@@ -327,6 +377,12 @@ impl Default for PoolSettings {
 }
 
 /// The pool has its settings already.
+///
+/// ```
+/// use runtime::{PoolInUse, PoolSettings};
+/// assert_eq!(PoolSettings::new().apply(), Ok(()));
+/// assert_eq!(PoolSettings::new().apply(), Err(PoolInUse));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolInUse;
 
@@ -339,6 +395,15 @@ impl fmt::Display for PoolInUse {
 impl Error for PoolInUse {}
 
 /// What the pool is doing and has done; see [`pool_stats`].
+///
+/// ```
+/// let before = runtime::pool_stats();
+/// runtime::block_on(runtime::unblock(|| ()))?;
+/// let after = runtime::pool_stats();
+/// assert_eq!(after.submitted - before.submitted, 1);
+/// assert_eq!((after.queued, after.panicked), (0, 0));
+/// # Ok::<(), runtime::UnblockError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolStats {

@@ -145,6 +145,25 @@ impl fmt::Debug for ProcessPool {
 }
 
 /// The settings of a [`ProcessPool`].
+///
+/// ```
+/// use runtime::process_pool::{self, CallError, ProcessPool};
+///
+/// fn echo(bytes: &[u8]) -> Vec<u8> {
+///     bytes.to_vec()
+/// }
+///
+/// fn main() -> std::io::Result<()> {
+///     let functions = process_pool::functions(&[("echo", echo)]);
+///     runtime::block_on(async {
+///         let pool = ProcessPool::builder(functions).workers(2).queue(100).longest(1024).build()?;
+///         assert!(matches!(pool.call("echo", [0; 2000]).await, Err(CallError::TooLong { .. })));
+///         pool.close();
+///         assert!(matches!(pool.call("echo", [0; 20]).await, Err(CallError::Closed)));
+///         Ok(())
+///     })
+/// }
+/// ```
 #[must_use = "a Builder makes a pool when `build` is called"]
 #[derive(Clone, Debug)]
 pub struct Builder {
@@ -189,6 +208,26 @@ impl Builder {
 }
 
 /// The future of a job's answer, made by [`ProcessPool::call`], which says all about it.
+///
+/// ```
+/// use runtime::{process_pool::{self, ProcessPool}, timeout};
+/// use std::time::Duration;
+///
+/// fn stuck(_: &[u8]) -> Vec<u8> {
+///     loop {}
+/// }
+///
+/// fn main() -> std::io::Result<()> {
+///     let functions = process_pool::functions(&[("stuck", stuck)]);
+///     runtime::block_on(async {
+///         let pool = ProcessPool::new(functions)?;
+///         let call = pool.call("stuck", "");
+///         // Dropped by the timeout, so the worker is killed, wherever it is.
+///         assert!(timeout(Duration::from_millis(20), call).await.is_err());
+///         Ok(())
+///     })
+/// }
+/// ```
 #[must_use = "dropping it gives the job up"]
 pub struct Call {
     slot: Rc<Slot>,
@@ -237,6 +276,22 @@ impl fmt::Debug for Call {
 }
 
 /// Why a call has no answer.
+///
+/// ```
+/// use runtime::process_pool::CallError;
+///
+/// fn advice(error: &CallError) -> String {
+///     match error {
+///         CallError::Full | CallError::NotStarted(_) => "try again later".to_owned(),
+///         CallError::Crashed(status) => format!("put this input aside, it kills workers: {status}"),
+///         CallError::Panicked(words) => format!("a fault of the program: {words}"),
+///         CallError::TooLong { length, longest } => format!("{length} bytes: send at most {longest}"),
+///         CallError::UnknownFunction(name) => format!("give `{name}` to process_pool::functions"),
+///         _ => "the pool is closed".to_owned(),
+///     }
+/// }
+/// assert_eq!(advice(&CallError::Full), "try again later");
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum CallError {

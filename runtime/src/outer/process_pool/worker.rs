@@ -47,10 +47,40 @@ use crate::sys::os;
 use crate::{AsyncSocket, Kind, hold_time, sleep, timeout};
 
 /// What a worker can be asked to call.
+///
+/// ```
+/// use runtime::process_pool::Function;
+///
+/// fn sum(numbers: &[u8]) -> Vec<u8> {
+///     let (numbers, _) = numbers.as_chunks();
+///     let sum: u64 = numbers.iter().map(|bytes| u64::from_le_bytes(*bytes)).sum();
+///     sum.to_le_bytes().to_vec()
+/// }
+///
+/// let function: Function = sum;
+/// let numbers = [20_u64, 22].map(u64::to_le_bytes).concat();
+/// assert_eq!(function(&numbers), 42_u64.to_le_bytes());
+/// ```
 pub type Function = fn(&[u8]) -> Vec<u8>;
 
 /// The functions that a program's workers know, made by [`functions`]. A pool cannot be had without it, so nobody can
 /// forget the call that turns a worker process into one.
+///
+/// ```
+/// use runtime::process_pool::{self, ProcessPool};
+///
+/// fn main() -> std::io::Result<()> {
+///     let functions = process_pool::functions(&[("nothing", |_| Vec::new())]);
+///     runtime::block_on(async {
+///         // Long calls must not keep short ones waiting: a pool for each, of the same functions.
+///         let long = ProcessPool::builder(functions).workers(1).build()?;
+///         let short = ProcessPool::builder(functions).workers(1).build()?;
+///         assert_eq!(short.call("nothing", "").await?, b"");
+///         drop(long);
+///         Ok(())
+///     })
+/// }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Functions {
     list: &'static [(&'static str, Function)],
@@ -65,6 +95,23 @@ pub struct Functions {
 ///
 /// A worker has its stdin and stdout at `/dev/null`, and the program's stderr. In a test, mind that what is started
 /// again is the test's binary with its arguments: start that for one test alone, in a process of its own.
+///
+/// ```
+/// use runtime::process_pool::{self, ProcessPool};
+///
+/// fn shout(words: &[u8]) -> Vec<u8> {
+///     words.to_ascii_uppercase()
+/// }
+///
+/// fn main() -> std::io::Result<()> {
+///     let functions = process_pool::functions(&[("shout", shout)]);
+///     runtime::block_on(async {
+///         let pool = ProcessPool::new(functions)?;
+///         assert_eq!(pool.call("shout", "hello").await?, b"HELLO");
+///         Ok(())
+///     })
+/// }
+/// ```
 pub fn functions(list: &'static [(&'static str, Function)]) -> Functions {
     /// Held for ever in a worker: threads that come here later, before whatever they were about to do, stay here.
     static SERVING: Mutex<()> = Mutex::new(());

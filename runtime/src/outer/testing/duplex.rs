@@ -58,6 +58,22 @@ pub fn duplex(capacity: usize) -> (Duplex, Duplex) {
 /// One end of a stream in memory; see [`duplex`]. Dropping it closes both directions.
 ///
 /// Methods take `&self`, as those of sockets do: two tasks may use both directions at the same time, with it in an `Rc`.
+///
+/// ```
+/// use runtime::testing::{Hostile, duplex};
+/// runtime::block_on(async {
+///     let (client, server) = duplex(4);
+///     let server = server.hostile(Hostile::new(17)); // a bad line
+///     assert_eq!(client.write(b"hello").await?, 4, "no more fits");
+///     let mut word = [0; 4];
+///     server.read_exact(&mut word).await?;
+///     assert_eq!(&word, b"hell");
+///     drop(client);
+///     assert!(server.write(b"?").await.is_err());
+///     Ok::<(), std::io::Error>(())
+/// })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct Duplex {
     reads: Rc<Pipe>,
     writes: Rc<Pipe>,
@@ -135,6 +151,19 @@ impl Duplex {
     }
 
     /// As [`read`](Self::read), for those who implement futures. If it is Pending, the waker will be called.
+    ///
+    /// ```
+    /// use std::future::poll_fn;
+    ///
+    /// runtime::block_on(async {
+    ///     let (client, server) = runtime::testing::duplex(64);
+    ///     poll_fn(|cx| client.poll_write(cx, b"hello")).await?;
+    ///     let mut buffer = [0; 64];
+    ///     assert_eq!(poll_fn(|cx| server.poll_read(cx, &mut buffer)).await?, 5);
+    ///     Ok::<(), std::io::Error>(())
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let Some(hostility) = &self.hostility else {
             return self.reads.poll_read(cx, buffer);

@@ -109,6 +109,22 @@ impl Hostile {
 
     /// After how many bytes, read and written here taken together, the connection breaks: all reads and writes at this end
     /// fail with `error`, and the other end sees what it would see if this one were dropped.
+    ///
+    /// ```
+    /// use runtime::{now, testing::{Hostile, duplex, run}};
+    /// use std::{io::ErrorKind::ConnectionReset, time::Duration};
+    ///
+    /// run(async {
+    ///     let slow = Hostile::new(17).pending(2).delays(Duration::from_secs(60));
+    ///     let (client, server) = duplex(64);
+    ///     let client = client.hostile(slow.breaks_after(4, ConnectionReset));
+    ///     let start = now();
+    ///     let error = client.write_all(b"hello").await.unwrap_err();
+    ///     assert_eq!(error.kind(), ConnectionReset);
+    ///     assert!(now() - start <= Duration::from_secs(5 * 60));
+    ///     assert!(server.read_exact(&mut [0; 5]).await.is_err(), "four have come");
+    /// });
+    /// ```
     pub fn breaks_after(mut self, bytes: u64, error: io::ErrorKind) -> Self {
         (self.broken, self.error) = (bytes, error);
         self

@@ -33,12 +33,58 @@ use crate::{AsyncSocket, JoinHandle, sleep, spawn, timeout, yield_now};
 /// One end of a stream that can be read and written at the same time.
 ///
 /// Implemented by the streams of this crate and of `net`. For one whose type is not yours, wrap it.
+///
+/// ```
+/// use runtime::testing::{Duplex, TwoWayStream, check_two_way_stream, duplex, run};
+/// use std::io;
+///
+/// /// Nobody on the way can read it (at a glance).
+/// struct Secret(Duplex);
+/// impl TwoWayStream for Secret {
+///     async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+///         let count = self.0.read(buffer).await?;
+///         buffer[..count].iter_mut().for_each(|byte| *byte ^= 42);
+///         Ok(count)
+///     }
+///     async fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+///         let hidden: Vec<_> = bytes.iter().map(|byte| byte ^ 42).collect();
+///         self.0.write(&hidden).await
+///     }
+///     async fn close(&self) -> io::Result<()> {
+///         self.0.close();
+///         Ok(())
+///     }
+/// }
+///
+/// run(check_two_way_stream(async || {
+///     let (left, right) = duplex(1000);
+///     (Secret(left), Secret(right))
+/// }));
+/// ```
 pub trait TwoWayStream {
-    /// Reads some bytes, at least one; zero is the end of the stream. Must be cancel safe.
+    /// Reads some bytes, at least one; zero is the end of the stream.
+    ///
+    /// # Errors
+    /// The stream's own.
+    ///
+    /// # Cancel safety
+    /// Must be given: dropped before it is ready, it has read nothing.
     fn read(&self, buffer: &mut [u8]) -> impl Future<Output = io::Result<usize>>;
-    /// Writes some bytes, at least one. Must be cancel safe, and what it has written must not be held back.
+    /// Writes some bytes, at least one. What it has written must not be held back.
+    ///
+    /// # Errors
+    /// The stream's own; at some time, if the other end is gone.
+    ///
+    /// # Cancel safety
+    /// Must be given: dropped before it is ready, it has written nothing.
     fn write(&self, bytes: &[u8]) -> impl Future<Output = io::Result<usize>>;
     /// Ends the direction in which this end writes.
+    ///
+    /// # Errors
+    /// The stream's own.
+    ///
+    /// # Cancel safety
+    /// Need not be given: nobody drops it before it is ready.
     fn close(&self) -> impl Future<Output = io::Result<()>>;
 }
 
