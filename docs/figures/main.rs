@@ -1,18 +1,19 @@
 //! Where do the numbers in the text come from?
 //!
 //! From here. Each table in a chapter is measured by one function below and written, with the machine and the number of
-//! rounds beside it, into a file of this folder; the chapter shows that file, and a test compares the two.
+//! rounds beside it, into a file of this folder and into the page that shows it; a test compares the two.
 //!
 //! ```text
 //! cargo build --release -p walkthrough -p server
 //! cargo run --release -p walkthrough --bin figures                # what there is
-//! cargo run --release -p walkthrough --bin figures -- threads     # measures one table, prints it, writes threads.md
+//! cargo run --release -p walkthrough --bin figures -- threads     # measures one table, prints it, writes it
+//! cargo run --release -p walkthrough --bin figures -- all         # all of them, some ten minutes
 //! ```
 //!
 //! Measure on a machine that does nothing else. The programs measured are those of the chapters, taken from where this
 //! program lies.
 //!
-//! Comes from: whoever doubts a number. Goes to: NAME.md in this folder.
+//! Comes from: whoever doubts a number. Goes to: NAME.md in this folder, and the page that has `<!-- figures: NAME -->`.
 
 mod ch02_threads;
 mod ch03_processes;
@@ -69,7 +70,13 @@ fn main() -> ExitCode {
         eprintln!("a debug build measures nothing worth knowing: add --release");
         return ExitCode::FAILURE;
     }
-    for name in names {
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().and_then(|load| load.parse().ok()).unwrap_or(0.0);
+    if load > std::thread::available_parallelism().map_or(1, usize::from) as f64 / 2.0 {
+        eprintln!("this machine has other work (load {load}): the figures will be of that, too");
+    }
+    let all = || TABLES.iter().map(|(name, ..)| (*name).to_owned()).collect();
+    for name in if names == ["all"] { all() } else { names } {
         if let Err(error) = measure(&name) {
             eprintln!("{name}: {error}");
             return ExitCode::FAILURE;
@@ -82,8 +89,29 @@ fn measure(name: &str) -> Result<(), Box<dyn Error>> {
     let (_, _, table) = TABLES.iter().find(|(other, ..)| *other == name).ok_or("no such table")?;
     let text = format!("{}\n\n{}\n", table()?.trim(), machine());
     print!("{text}");
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("figures");
-    fs::write(folder.join(format!("{name}.md")), text)?;
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let file = docs.join("figures").join(format!("{name}.md"));
+    // A table that is new stands nowhere yet: put its marker and this text into the page by hand.
+    if let Ok(before) = fs::read_to_string(&file) {
+        for folder in [docs.to_owned(), docs.join("answers")] {
+            for entry in fs::read_dir(folder)? {
+                show(&entry?.path().join("README.md"), name, before.trim(), text.trim())?;
+            }
+        }
+    }
+    fs::write(file, text)?;
+    Ok(())
+}
+
+/// Puts the table into the page in the place of the one before, if it is that page's.
+fn show(page: &Path, name: &str, before: &str, text: &str) -> Result<(), Box<dyn Error>> {
+    let marker = format!("<!-- figures: {name} -->\n");
+    let Ok(shown) = fs::read_to_string(page) else { return Ok(()) };
+    let Some((above, below)) = shown.split_once(&marker) else { return Ok(()) };
+    let old = below.trim_start().strip_prefix(before);
+    let rest =
+        old.ok_or_else(|| format!("{} does not show {name}.md as it was", page.display()))?;
+    fs::write(page, format!("{above}{marker}\n{text}{rest}"))?;
     Ok(())
 }
 
