@@ -17,6 +17,7 @@
 //!
 //! Comes from: docs/. Goes to: the programs, as processes.
 
+mod book;
 mod terminals;
 mod text;
 mod twins;
