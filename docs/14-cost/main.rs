@@ -8,6 +8,7 @@
 
 use std::error::Error;
 use std::hint::black_box;
+use std::thread;
 use std::time::Duration;
 
 use net::{TcpListener, TcpStream};
@@ -33,7 +34,11 @@ async fn act(what: String, count: usize) -> Result<(), Box<dyn Error>> {
         }
         "job" => {
             for number in 0..count {
-                black_box(unblock(move || number).await?);
+                let job = move || {
+                    thread::sleep(Duration::from_micros(200)); // the loop is asleep when it ends
+                    number
+                };
+                black_box(unblock(job).await?);
             }
         }
         "connection" => {

@@ -29,14 +29,14 @@ type Count = fn(&str, u32) -> Counted;
 /// Counts, which another machine gives as well.
 pub(crate) fn cost() -> Measured {
     let mut table =
-        "| one .. | user instructions | system calls | allocations |\n|---|---:|---:|---:|\n"
+        "| one | user instructions | system calls | allocations |\n|---|---:|---:|---:|\n"
             .to_owned();
     let rows = [
         ("yield", "`yield_now().await`"),
         ("spawn", "`spawn(..).await`"),
         ("timeout", "`timeout(..)` that is not reached, with a yield in it"),
-        ("job", "`unblock(..).await`"),
-        ("connection", "connection: connect, accept, close; both ends"),
+        ("job", "`unblock(..).await` of a job that sleeps for 200 us"),
+        ("connection", "connect, accept and close; both ends"),
         ("echo", "echo of 64 bytes over TCP; both ends"),
     ];
     for (what, name) in rows {
@@ -47,7 +47,7 @@ pub(crate) fn cost() -> Measured {
             (each(instructions)?, each(system_calls)?, each(allocations)?);
         writeln!(table, "| {name} | {} | {calls:.1} | {allocations:.1} |", grouped(instructions))?;
     }
-    writeln!(table, "\nThe difference of a run of {MANY} and one of {FEW}, for each.")?;
+    writeln!(table, "\nA run of {MANY} less a run of {FEW}, divided by {}.", MANY - FEW)?;
     Ok(table)
 }
 
@@ -124,7 +124,7 @@ pub(crate) fn many_cores() -> Measured {
             rate * time
         )?;
     }
-    writeln!(table, "\nMedians of {ROUNDS} seconds each.")?;
+    writeln!(table, "\nMedians of {ROUNDS} runs of a second each.")?;
     Ok(table)
 }
 

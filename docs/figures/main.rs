@@ -49,6 +49,7 @@ const TABLES: &[Table] = &[
     ("crowd", "a thousand silent clients, with threads and with one loop", ch05_waiting::crowd),
     ("one-fib", "perf1, and perf2 beside one long fib, with one loop", ch06_one_fib::one_fib),
     ("pool", "perf2 with one loop and a pool, alone and beside one long fib", ch07_pool::pool),
+    ("pool-bill", "system calls per answer, with a pool, by strace", ch07_pool::pool_bill),
     ("twin", "the talk's last server, that of chapter 8, and the engine's", ch08_await::twin),
     ("bill", "system calls per echo, by strace", ch10_reactor::bill),
     ("timers", "timeouts that never fire, and timers that do", ch11_time::timers),
@@ -87,7 +88,7 @@ fn main() -> ExitCode {
 
 fn measure(name: &str) -> Result<(), Box<dyn Error>> {
     let (_, _, table) = TABLES.iter().find(|(other, ..)| *other == name).ok_or("no such table")?;
-    let text = format!("{}\n\n{}\n", table()?.trim(), machine());
+    let text = format!("{}\n\n{}\n", table()?.trim(), measured_here(name));
     print!("{text}");
     let docs = Path::new(env!("CARGO_MANIFEST_DIR"));
     let file = docs.join("figures").join(format!("{name}.md"));
@@ -115,13 +116,15 @@ fn show(page: &Path, name: &str, before: &str, text: &str) -> Result<(), Box<dyn
     Ok(())
 }
 
-/// The machine, as a line below the table.
-fn machine() -> String {
+/// The line below a table: on what machine, and how to have it from one's own.
+fn measured_here(name: &str) -> String {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let model = model.map_or("a processor", |(_, model)| model);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    format!("*Measured on {cores} cores of {model}, client and server on the same machine.*")
+    format!(
+        "*Measured on {cores} cores of {model}, client and server on the same machine. Yours: `figures -- {name}`.*"
+    )
 }
 
 /// The path of one of the walkthrough's or the server's programs, which lie beside this one.
