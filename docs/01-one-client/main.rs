@@ -1,6 +1,6 @@
 //! How much server fits into one thread that waits wherever it must?
 //!
-//! One client's worth. Three calls below wait, each marked; while one of them does, nothing else happens.
+//! One client's worth. Three calls below wait, and each is marked. While one of them waits, nothing else happens.
 //!
 //! Comes from: nc, perf1, perf2. Goes to: the standard library.
 

@@ -1,10 +1,10 @@
 //! What does a thread cost that does nothing but wait?
 //!
-//! Starts a thousand, or as many as you say, lets all of them wait, and asks the kernel what became more. Linux only: the
-//! numbers come from /proc, where other systems keep none.
+//! Starts a thousand, or as many as you say, lets all of them wait, and asks the kernel what they have added. Linux only: the
+//! numbers come from /proc.
 //!
 //! ```text
-//! 02-threads-cost [ADDRESS [THREADS]]     # the address is not used; all programs of the early chapters begin with it
+//! 02-threads-cost [ADDRESS [THREADS]]     # ADDRESS is not used; it comes first in all programs of the early chapters
 //! ```
 //!
 //! Comes from: you, and the program `figures`. Goes to: the standard library, /proc.

@@ -1,7 +1,8 @@
 //! How can a server with a free core be slowed down a hundred times by one long request?
 //!
-//! By a lock such as CPython's interpreter has: who computes holds it, who waits for the kernel gives it away, and who wants
-//! it back from a thread that computes has to wait for 5 ms, and then asks for it. A toy: it shows one effect and no more.
+//! By a lock such as CPython's interpreter has. A thread that computes holds it, a thread that waits for the kernel gives it
+//! away, and to get it back from a thread that computes it must wait for 5 ms before it may ask. A toy: it shows one effect
+//! and no more.
 //!
 //! ```text
 //! 02-threads-gil [ADDRESS [INTERVAL_IN_MS]]
@@ -29,7 +30,7 @@ fn main() -> io::Result<()> {
 struct Interpreter {
     state: Mutex<State>,
     changed: Condvar,
-    /// Somebody has waited for the interval.
+    /// A thread has waited for the whole interval, and wants the lock.
     asked: AtomicBool,
     interval: Duration,
 }
@@ -53,7 +54,7 @@ impl Interpreter {
             let wait = self.changed.wait_timeout(state, self.interval);
             let timeout;
             (state, timeout) = wait.unwrap_or_else(PoisonError::into_inner);
-            // Whoever holds it now has held it for the whole interval.
+            // No other thread has had it meanwhile: its holder has kept it for the whole interval.
             if timeout.timed_out() && state.taken && state.turns == turns {
                 self.asked.store(true, Ordering::Relaxed);
             }
@@ -69,7 +70,7 @@ impl Interpreter {
         self.changed.notify_all();
     }
 
-    /// What code that computes calls now and then.
+    /// Code that computes calls this now and then.
     fn give_if_asked(&self) {
         if !self.asked.load(Ordering::Relaxed) {
             return;
@@ -78,7 +79,7 @@ impl Interpreter {
         let turns = state.turns;
         state.taken = false;
         self.changed.notify_all();
-        // Only after another's turn: else it would mostly be ours again, before the other one is awake.
+        // Only after another thread's turn: we would mostly be back before the other one is awake.
         while state.turns == turns {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -86,7 +87,7 @@ impl Interpreter {
         self.take();
     }
 
-    /// What code that waits is put into: others may compute meanwhile.
+    /// Waits without the lock, so that others may compute meanwhile.
     fn without<T>(&self, wait: impl FnOnce() -> T) -> T {
         self.give();
         let result = wait();

@@ -1,6 +1,6 @@
 //! What does it take to serve a second client while the first one thinks?
 //!
-//! A thread for each. The handler is chapter 1's, and so is everything else but for the lines that start the thread.
+//! A thread for each. Everything is as in chapter 1, except for the lines that start the thread.
 //!
 //! Comes from: nc, perf1, perf2. Goes to: the standard library.
 

@@ -1,7 +1,7 @@
 //! What can be done with a process that cannot be done with a thread?
 //!
-//! It can be ended, by us in the middle of its work or by its own mistake, and what it had in hand is given back by the
-//! kernel: memory, files, locks that nobody else had. Here both ends are shown, and that the program they happen beside goes on.
+//! It can end, killed in the middle of its work or by its own mistake, and the kernel takes back what it had: memory, files,
+//! locks that nobody else shares. Here both ends are shown, and the program beside them goes on.
 //!
 //! Comes from: you; itself, as a worker. Goes to: worker.rs.
 

@@ -1,6 +1,6 @@
 //! What becomes of the server when others compute for it?
 //!
-//! A thread for each client, as before, which now only waits: for the client, and for one of four worker processes.
+//! A thread for each client, as before, but now it only waits: for the client, and for one of four worker processes.
 //!
 //! Comes from: nc, perf1, perf2; itself, as a worker. Goes to: pool.rs.
 

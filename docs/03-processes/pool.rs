@@ -1,7 +1,7 @@
 //! How do many threads share a few workers?
 //!
-//! The pool has a fixed number of places, in a channel: who wants something computed takes one out, waits for the answer, and
-//! puts it back. In a place is a worker, or nothing if the last one died; whoever takes an empty place starts a new one.
+//! The pool has a fixed number of places, in a channel. A thread that wants something computed takes one out, waits for the
+//! answer, and puts it back. In a place is a worker, or nothing if the last one died; then a new one is started.
 //!
 //! Comes from: main.rs. Goes to: worker.rs.
 

@@ -1,8 +1,8 @@
 //! How does a program let a process compute?
 //!
-//! It starts itself again, with one end of a socket pair for standard input, and asks over the other one: 8 bytes go, and 8
-//! come back. Whatever happens to the worker, its end of the pair is closed by it, which is how it is noticed; and a worker
-//! whose server is gone reads the end of its input, and leaves.
+//! It starts itself again, with one end of a socket pair for standard input, and asks over the other end: 8 bytes go, and 8
+//! come back. However the worker ends, the kernel then closes its end of the pair, and so the server notices. A worker whose
+//! server is gone reads the end of its input, and ends, too.
 //!
 //! Comes from: pool.rs, kill.rs. Goes to: the standard library.
 
@@ -45,7 +45,7 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         let _ = self.process.kill(); // fails if it has ended already
-        let _ = self.process.wait(); // until somebody has, the kernel remembers how it ended
+        let _ = self.process.wait(); // until we have, the kernel must remember how it ended
     }
 }
 

@@ -1,4 +1,4 @@
-//! What do processes give, and what do they cost?
+//! What do worker processes give, and what do they cost?
 //!
 //! | table | its question |
 //! |---|---|

@@ -1,10 +1,10 @@
-"""How does the last server look: one thread, a loop, generators for tasks, and processes that compute?
+"""What does the talk's last server look like: one thread, a loop, generators for tasks, and processes that compute?
 
-A task is a generator. It yields why it cannot go on, and with what: ("recv", socket), ("send", socket), ("future", future).
-The loop puts it aside until that has happened. The defects which docs/README.md lists are meant to be here: this is the
-program that the walkthrough starts from and improves.
+A task is a generator. It yields why it cannot go on, and what it waits for: ("recv", socket), ("send", socket),
+("future", future). The loop puts it aside until that has happened. The defects that docs/README.md lists are meant to be
+here: this is the program that the walkthrough starts from and improves.
 
-A twin of what the talk ends with, written for comparison. The talk's own programs: github.com/dabeaz/concurrencylive
+A twin, written anew for comparison. The talk's own programs: github.com/dabeaz/concurrencylive
 
     python3 aserver.py [ADDRESS]
 """
@@ -21,7 +21,7 @@ from fib import fib
 tasks = deque()  # those that can go on
 recv_wait, send_wait = {}, {}  # socket: the task that waits for it
 future_wait = {}  # future: the task that waits for it
-notify, event = socketpair()  # a byte into the one ends a select on the other
+notify, event = socketpair()  # a byte into one end ends a select on the other
 
 
 def run():
