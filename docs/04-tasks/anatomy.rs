@@ -1,7 +1,7 @@
 //! What is a future made of, and where does it lie?
 //!
-//! Of what its function needs after a pause, which the compiler puts into an enum; so its size says what it keeps. And it
-//! lies where it was put: the last part prints where one of its variables is, at each poll, while the queue moves the task.
+//! It is made of what its function still needs after a pause, put into an enum by the compiler; so its size says what it keeps.
+//! And it lies where it was put: the last part prints, at each poll, where one of its variables lies while the queue moves the task.
 //!
 //! Comes from: you. Goes to: countdown.rs, pause.rs.
 
@@ -70,7 +70,7 @@ async fn points_into_itself() {
     let mut rest = &numbers[..];
     while let [number, others @ ..] = rest {
         println!("{number}, which lies at {number:p}");
-        pause().await;
         rest = others;
+        pause().await;
     }
 }

@@ -1,6 +1,6 @@
 //! What does it take to run a task?
 //!
-//! Somebody who calls `poll` until the answer is not `Pending`. Here that is you, four times.
+//! Somebody who calls `poll` until the answer is not `Pending`. Here `main` does, four times.
 //!
 //! Comes from: you. Goes to: countdown.rs.
 

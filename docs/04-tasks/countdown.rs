@@ -1,13 +1,15 @@
 //! What is a function that can be paused, once it is written down?
 //!
-//! Its variables, and the place where it stopped: an enum with a variant for each place. `poll` looks which one it is, goes on from
-//! there to the next pause or to the end, and writes down where it is now. This is the talk's
+//! Its variables, and the place where it stopped: an enum with a variant for each place. `poll` looks which one it is, runs from
+//! there to the next pause or to the end, and writes down where it stands then. In Python it is
 //!
 //! ```text
-//! def countdown(n):
+//! def countdown(start):
+//!     n = start
 //!     while n > 0:
 //!         yield n
 //!         n -= 1
+//!     return start
 //! ```
 //!
 //! Comes from: by_hand.rs, main.rs, anatomy.rs. Goes to: standard output.
@@ -18,7 +20,7 @@ use std::task::{Context, Poll};
 pub(crate) enum Countdown {
     /// Nothing has run yet.
     Start { from: u64 },
-    /// It stands behind the pause, inside of the loop.
+    /// It stands at the pause, inside the loop.
     Paused { from: u64, n: u64 },
     /// It has returned.
     Done,

@@ -1,7 +1,7 @@
 //! How do three functions run at the same time on one thread?
 //!
-//! In turns. Each is polled, which lets it run to its next pause, and goes to the end of the queue. First three tasks whose future is
-//! written by hand, and then three whose future the compiler makes of an `async fn`.
+//! In turns. Each is polled, which runs it to its next pause, and then goes to the end of the queue. First come three tasks whose
+//! futures are written by hand, and then three whose futures the compiler makes of an `async fn`.
 //!
 //! Comes from: you. Goes to: countdown.rs, pause.rs.
 

@@ -1,7 +1,7 @@
 //! Where does an `async fn` stop?
 //!
-//! In an `.await` whose future says `Pending`; so here is one that does it once. It has itself woken first, because a future that is
-//! pending must have told somebody when to poll it again. In this chapter nobody listens.
+//! At an `.await` whose future says `Pending`. Here is a future that says it once. Before that it wakes its task, because a future
+//! that is pending must have seen to it that it is polled again. In chapter 4 nobody listens.
 //!
 //! Comes from: tasks that give way. Goes to: the task's waker.
 

@@ -1,7 +1,7 @@
-//! What does a loop do while nobody can go on?
+//! What does a loop do while no task can go on?
 //!
-//! This one asks again. Its only task waits for a client, by a socket that does not block; the loop polls it until there is one, and
-//! counts how often that was.
+//! This one asks again. Its only task waits for a client, on a socket that does not block; the loop polls it until there is one, and
+//! counts the polls.
 //!
 //! Comes from: nc. Goes to: the standard library.
 

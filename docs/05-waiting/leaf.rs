@@ -1,8 +1,8 @@
 //! How does a task say what it waits for?
 //!
-//! Where all its `.await`s end, in one future that is written by hand: it leaves the task's waker in one of the loop's two tables,
-//! tells the poller what the socket is waited for, and returns `Pending`. That is what remains of the talk's
-//! `yield 'recv', sock`: here the word and the socket go into a table, and nothing but "not yet" goes to the loop.
+//! At the bottom of its `.await`s, in one future that is written by hand: it leaves the task's waker in one of the loop's two tables,
+//! tells the poller what to watch the socket for, and returns `Pending`. That is what remains of the talk's `yield 'recv', sock`:
+//! here the word and the socket go into a table, and nothing but "not yet" goes to the loop.
 //!
 //! Comes from: the handlers' `.await`. Goes to: the loop's tables, and the poller, by way of watched.rs.
 

@@ -1,7 +1,7 @@
 //! How does one look into the loop while it works?
 //!
-//! By its tables, which `{:?}` prints, and by the lines that it prints itself if it was made with `trace`. A waker cannot be
-//! asked whose it is, so the tables of those who wait show sockets and no tasks.
+//! By its tables, which `{:?}` prints, and by the lines that it prints itself if it was made with `trace`. A waker does not say
+//! whose it is, so `recv_wait` and `send_wait` show sockets and no tasks.
 //!
 //! Comes from: the_loop.rs, and main.rs. Goes to: your terminal.
 

@@ -1,6 +1,6 @@
 //! How does one thread serve many clients?
 //!
-//! It lets the loop run, in which the server is one task and each client another.
+//! It runs the loop, in which the server is one task and each client another.
 //!
 //! ```text
 //! 05-waiting [ADDRESS [trace | look]]

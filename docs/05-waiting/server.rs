@@ -1,9 +1,9 @@
 //! What becomes of chapter 1's server when it must not stop the thread?
 //!
-//! Two tasks. Before each of the three calls that waited, it waits for the socket with `.await`; the call itself cannot wait any
-//! more, and if the report was wrong it says so (`WouldBlock`) and the task waits again.
+//! Two kinds of task, the server and a handler for each client. Before each of the three calls that waited, the task waits for the
+//! socket with `.await`. The call itself cannot wait any more: if the report was wrong it says `WouldBlock`, and the task waits again.
 //!
-//! What the answer is, the program says in which this is a module: `compute` differs from chapter to chapter.
+//! `compute` belongs to the program that has this file as a module, and differs from chapter to chapter.
 //!
 //! Comes from: main.rs, starve.rs, chapter 6. Goes to: the_loop.rs.
 

@@ -1,6 +1,7 @@
 //! What becomes of the clients when one task is always ready?
 //!
-//! The server, and beside it a task that never waits for a socket. It pauses all the time, as it should, and is ready again at once.
+//! They get no answer. The task beside the server pauses all the time, as it should, and is ready again at once; so the loop never
+//! comes to ask about its sockets.
 //!
 //! Comes from: nc. Goes to: server.rs, the_loop.rs.
 

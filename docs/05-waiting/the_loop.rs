@@ -1,8 +1,8 @@
 //! How does one thread wait for all sockets at the same time?
 //!
 //! A task that would have to wait leaves its waker in a table, under the socket's number, and returns `Pending` (leaf.rs). The
-//! loop polls the tasks whose numbers stand in the run queue. When there are none it asks the kernel to be told of the first
-//! socket that is ready, and the waker that lies there for it puts its task's number back into the run queue.
+//! loop polls the tasks whose numbers stand in the run queue. When there are none, it sleeps in the kernel until a socket is ready,
+//! and the waker that lies in the table for that socket puts its task's number back into the run queue.
 //!
 //! | here                     | in the talk                                       |
 //! |--------------------------|---------------------------------------------------|
@@ -11,7 +11,7 @@
 //! | `tasks`                  | nothing: there a waiting task lies in `recv_wait` |
 //! | `wait`                   | `select`                                          |
 //!
-//! It looks at the sockets only when no task is ready, as the talk's does; chapter 5 shows what comes of that.
+//! It looks at the sockets only when no task is ready, as the talk's does; chapter 5 shows what follows from that.
 //!
 //! Comes from: the servers of chapters 5 and 6. Goes to: tasks, by their polls; the kernel, by polling.
 
@@ -33,7 +33,7 @@ pub(crate) use leaf::Watched;
 
 pub(crate) struct Loop {
     poller: Arc<Poller>,
-    /// All that have not ended, by number; but for the one that is being polled.
+    /// All that have not ended, by number, except the one that is being polled.
     pub(crate) tasks: RefCell<BTreeMap<u64, Task>>,
     spawned: Cell<u64>,
     pub(crate) run_queue: RunQueue,
@@ -45,7 +45,7 @@ pub(crate) struct Loop {
 pub(crate) type Task = Pin<Box<dyn Future<Output = io::Result<()>>>>;
 /// The numbers of tasks that are ready, in order.
 pub(crate) type RunQueue = Arc<Mutex<VecDeque<u64>>>;
-/// Who waits, by the number of the socket's descriptor.
+/// The wakers of tasks that wait, by the number of the socket's descriptor.
 type WaitTable = RefCell<BTreeMap<usize, Waker>>;
 
 impl Loop {
@@ -105,7 +105,7 @@ impl Loop {
         self.poller.wait(events, most)?;
         for event in events.iter() {
             self.tell(format_args!("socket {} is ready", event.key));
-            // A report takes the socket off duty in both directions, so whoever waits in either has to ask anew.
+            // A report switches the socket off in both directions, so a task that waits in either has to ask again.
             for table in [&self.recv_wait, &self.send_wait] {
                 let waker = table.borrow_mut().remove(&event.key);
                 waker.into_iter().for_each(Waker::wake);

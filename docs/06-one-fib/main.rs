@@ -1,7 +1,7 @@
 //! Is it enough to let another thread compute?
 //!
-//! Not if the task waits for it as threads wait. This is chapter 5's server but for `compute`: a thread is started, and the handler
-//! stops until that thread is done. What stops is not the handler alone.
+//! Not if the task waits for it as threads wait. This is chapter 5's server except for `compute`, which starts a thread and waits
+//! until it is done. What stops then is not the handler alone.
 //!
 //! Comes from: nc, perf2. Goes to: chapter 5's server.rs and the_loop.rs.
 

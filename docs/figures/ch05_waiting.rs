@@ -1,7 +1,7 @@
 //! What does a crowd of silent clients cost, with a thread for each and with one loop?
 //!
-//! A thousand clients connect, ask for `1`, are answered, and stay. What the kernel says of the server then, less what it said before
-//! they came, is theirs.
+//! A thousand clients connect, ask for `1`, are answered, and stay. Their cost is what the kernel says of the server then, less what
+//! it said before they came.
 //!
 //! Comes from: main.rs. Goes to: programs.rs, /proc.
 

@@ -5,8 +5,8 @@
 //! | a long request, one client and two at once | what perf1 prints |
 //! | short requests a second, alone and beside a long one | what perf2 prints |
 //!
-//! A server that answers nothing at all would keep a client of ours waiting; so the answers are counted by a thread, and what is
-//! read after some seconds is the count.
+//! A client of a server that answers nothing would wait for ever. So a thread asks and counts the answers, and each second the count
+//! is read.
 //!
 //! Comes from: main.rs. Goes to: programs.rs.
 
@@ -21,7 +21,7 @@ use std::time::Duration;
 use crate::programs::{Server, grouped, median};
 
 const ROUNDS: usize = 5;
-/// About half a second.
+/// Long beside the way there and back.
 const LONG: u64 = 40;
 /// Longer than the measurement.
 const HOG: u64 = 52;

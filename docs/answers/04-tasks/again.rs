@@ -1,6 +1,6 @@
 //! What becomes of a task that is polled after its end?
 //!
-//! The one that the compiler makes panics, as the one written by hand does.
+//! A future made by the compiler panics, as the one written by hand does.
 //!
 //! Comes from: the answers to chapter 4. Goes to: a panic.
 

@@ -1,6 +1,6 @@
 //! How does the loop look at its sockets although a task is always ready?
 //!
-//! It polls as many tasks as were ready when it began, and then looks; if there are ready ones again, without waiting.
+//! It polls as many tasks as were ready when the turn began, and then looks, without sleeping if a task is ready again.
 //!
 //! Comes from: fair.rs, and the answers to chapter 6. Goes to: the_loop.rs.
 

@@ -1,7 +1,7 @@
 //! Can a fib give way while it computes?
 //!
-//! It can, since every function may be a task. Whether that helps anybody is up to the loop: with chapter 5's, nobody; with the one of
-//! the answers to chapter 5, if you add the word `fairly`, everybody.
+//! It can, if it is written as a task. Whether that helps the others is up to the loop: chapter 5's does not let them in; the loop
+//! of chapter 5's answers, which you get with the word `fairly`, does.
 //!
 //! ```text
 //! 06-one-fib-pauses [ADDRESS [fairly]]
