@@ -25,7 +25,7 @@ fn main() -> io::Result<()> {
     let poller = Arc::new(Poller::new()?);
     let bell = Arc::clone(&poller);
     let ring = move || {
-        // It fails if the kernel has no memory left; then the task waits until something else ends the sleep.
+        // On Linux it does not fail. Where it does, the task waits until something else ends the sleep.
         let _ = bell.notify();
     };
     serve(Rc::new(Loop::new(poller, Box::new(ring))))

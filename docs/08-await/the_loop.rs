@@ -212,7 +212,7 @@ impl Wake for Knock {
     fn wake(self: Arc<Self>) {
         locked(&self.inbox.run_queue).push_back(self.number);
         if thread::current().id() != self.inbox.home {
-            // It fails if the kernel has no memory left; then the task waits until something else ends the sleep.
+            // On Linux it does not fail. Where it does, the task waits until something else ends the sleep.
             let _ = self.inbox.poller.notify();
         }
     }
