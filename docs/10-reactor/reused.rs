@@ -1,8 +1,8 @@
 //! Whom does a report reach whose descriptor was closed, when another socket has its number by now?
 //!
-//! The kernel's list holds open files. A number is how one names such a file at the moment of the call, no more: two numbers may
-//! name one file (dup, fork), and a number that was closed is given to the next who asks. The same story is told twice, with a
-//! descriptor's number as token and with a count.
+//! An entry in the kernel's list names a descriptor's number and the open file behind it, and stays until the file is closed. Two
+//! numbers may name one file (dup, fork), and a number that was closed is given to the next who asks. The same story is told twice,
+//! with a descriptor's number as token and with a count.
 //!
 //! Comes from: you. Goes to: epoll itself, by rustix.
 

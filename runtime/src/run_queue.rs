@@ -264,7 +264,7 @@ impl Address {
         }
     }
 
-    /// The letter has come: from here on another one may be sent. Before the task is queued, see the head.
+    /// The letter has come: from here on another one may be sent. Before the task is polled, see the head.
     pub(crate) fn arrived(&self) {
         self.posted.swap(false, Ordering::AcqRel);
     }

@@ -24,8 +24,9 @@
 //!
 //! When `advance` reaches the first tick of a slot, it empties it: a ring of level 0 is due as a
 //! whole, a ring from above is dealt out to lower levels (the cascade). An entry moves down at
-//! most ten times in its life, and only if nobody cancels it first. Empty slots cost nothing,
-//! however far the jump. The price: a cascade deals out its whole ring in one `advance`.
+//! most ten times in its life, and only if nobody cancels it before time reaches its slot. Empty
+//! slots cost nothing, however far the jump. The price: a cascade deals out its whole ring in one
+//! `advance`.
 //!
 //! Levels cover all of u64, so there is no overflow list; `u64::MAX` is a deadline like any other
 //! and in practice means never. Memory is kept at its peak, so a steady state never allocates.

@@ -18,13 +18,14 @@
 //! the system has it, and `unblock` says so.
 //!
 //! A demoted thread may be stopped at any instruction, for long. So it must hold nothing then that others wait for, and
-//! from its demotion on it takes no lock of ours: it leaves its result in a slot without one (mod.rs), wakes through an
-//! inbox without one (run_queue.rs), and retires by two atomic writes. What is not ours: the allocator's locks, the
-//! kernel's on the address space, those of standard output, a lock in the job itself. Who waits for one of those has gone
-//! to sleep, so its core is free, and on a free core the demoted thread runs and lets go: with four jobs that allocate and
-//! print without pause the slowest of 2,000 short ones took 2 to 13 ms (tests/it/pool.rs). That ends where other threads of the
-//! same session keep every core busy all the time: with three such threads put into that test, on two cores, one of the
-//! 2,000 waited for up to 4 seconds. Who runs so should have no thread demoted ([`PoolSettings::demote`](super::PoolSettings::demote)).
+//! from its demotion on it takes no lock of ours for its own affairs (a job that submits jobs takes the queue's): it
+//! leaves its result in a slot without one (mod.rs), wakes through an inbox without one (run_queue.rs), and retires by
+//! two atomic writes. What is not ours: the allocator's locks, the kernel's on the address space, those of standard
+//! output, a lock in the job itself. Who waits for one of those has gone to sleep, so its core is free, and on a free
+//! core the demoted thread runs and lets go: with four jobs that allocate and print without pause the slowest of 2,000
+//! short ones took 2 to 13 ms (tests/it/pool.rs). That ends where other threads of the same session keep every core busy
+//! all the time: with three such threads put into that test, on two cores, one of the 2,000 waited for up to 4 seconds.
+//! Who runs so should have no thread demoted ([`PoolSettings::demote`](super::PoolSettings::demote)).
 //!
 //! Every queued job has somebody who will look at the queue: a thread woken for it, a thread being started for it, or
 //! (at the cap, or when the OS gives no more threads) a thread in the lane, or blocked, that looks when it is done. The
