@@ -1,6 +1,6 @@
 //! Who waits for a task, and who ends it?
 //!
-//! Seven pieces of work that are the same but for their names, each left in another way. A guard inside of each tells how it
+//! Eight pieces of work that are the same but for their names, each left in another way. A guard inside of each tells how it
 //! ended: a future that is dropped before it is done has a destructor like everything else.
 //!
 //! Comes from: you. Goes to: the runtime's tasks, timeouts, nurseries and shields.
