@@ -1,8 +1,8 @@
 //! What does one of it cost, counted?
 //!
-//! One kind of thing, done so many times: `14-cost yield 1000`. It prints nothing and measures nothing. Others count while it
-//! runs, strace the system calls, valgrind the instructions and the allocations, and what a run of 3,000 costs more than a run
-//! of 1,000 is the price of 2,000: start and end cancel out.
+//! One operation, repeated: `14-cost yield 1000`. It prints nothing and measures nothing. Other programs count while it runs,
+//! strace the system calls, valgrind the instructions and the allocations. What a run of 3,000 costs more than a run of 1,000
+//! is the price of 2,000: start and end cancel out.
 //!
 //! Comes from: the table `cost`, or you. Goes to: the runtime, and the tools around it.
 
@@ -45,7 +45,7 @@ async fn act(what: String, count: usize) -> Result<(), Box<dyn Error>> {
             let listener = TcpListener::bind("127.0.0.1:0").await?;
             let address = listener.local_addr()?;
             for _ in 0..count {
-                let client = std::net::TcpStream::connect(address)?; // blocking: it is counted, too
+                let client = std::net::TcpStream::connect(address)?; // blocking; its calls count, too
                 let (server, _) = listener.accept().await?;
                 drop((client, server));
             }
@@ -63,7 +63,7 @@ async fn act(what: String, count: usize) -> Result<(), Box<dyn Error>> {
         }
         _ => return Err("what? nothing, yield, spawn, timeout, job, connection, echo".into()),
     }
-    // So that the loop sleeps once, in each run.
+    // The loop sleeps once at least, in every run.
     sleep(Duration::from_millis(1)).await;
     Ok(())
 }

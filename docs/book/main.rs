@@ -18,6 +18,7 @@ mod pages;
 mod sources;
 mod terminals;
 
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::fs;
 use std::io::{self, Read};
@@ -59,7 +60,12 @@ fn run() -> Result<Value, Box<dyn Error>> {
     let items = book.get_mut("items").and_then(Value::as_array_mut);
     let items = items.ok_or("no `items` in the book: this needs mdBook 0.5 or newer")?;
 
-    let mut sources = sources::Sources::new(root());
+    let mut own = BTreeSet::new();
+    pages::each(items, &mut |page| {
+        own.insert(page.path().to_owned());
+        Ok(())
+    })?;
+    let mut sources = sources::Sources::new(root(), own);
     pages::each(items, &mut |page| translate(page, &mut sources))?;
     items.extend(sources.into_items()?);
     Ok(book)

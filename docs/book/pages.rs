@@ -18,6 +18,10 @@ pub(crate) struct Page<'a> {
 }
 
 impl Page<'_> {
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The folder in which its links begin, from docs.
     pub(crate) fn folder(&self) -> PathBuf {
         self.path.parent().unwrap_or(Path::new("")).to_owned()

@@ -27,13 +27,15 @@ const WIDE: &str = "<style>:root { --content-max-width: 1060px; }</style>\n\n";
 pub(crate) struct Sources {
     /// The project's folder.
     root: PathBuf,
-    /// From there.
+    /// The book's own pages, from docs.
+    own: BTreeSet<PathBuf>,
+    /// The other files, from the project's folder.
     files: BTreeSet<PathBuf>,
 }
 
 impl Sources {
-    pub(crate) fn new(root: PathBuf) -> Self {
-        Self { root, files: BTreeSet::new() }
+    pub(crate) fn new(root: PathBuf, own: BTreeSet<PathBuf>) -> Self {
+        Self { root, own, files: BTreeSet::new() }
     }
 
     /// The line of a page in `folder` of docs, with links that lead to pages of the book.
@@ -66,9 +68,9 @@ impl Sources {
         let file = normal(&folder.join(file));
         let up = "../".repeat(depth);
         if let Ok(own) = file.strip_prefix("docs")
-            && own.extension().is_some_and(|kind| kind == "md")
+            && self.own.contains(own)
         {
-            // mdBook renames a folder's README.md, and takes care of all other pages.
+            // mdBook renames a folder's README.md.
             let own = if own.ends_with("README.md") {
                 own.with_file_name("index.md")
             } else {

@@ -44,21 +44,22 @@ pub(crate) fn html(lines: &[&str], measured: bool) -> String {
         }
     }
     let mut html = String::from("<div class=\"terminals\">\n");
+    let mut note =
+        if measured { "<span class=\"note\">your numbers may differ</span>" } else { "" };
     for (name, frame) in frames {
-        let title = if name.is_empty() {
+        // A prompt with a number says itself which terminal this is.
+        let is_named = name.is_empty() || frame.starts_with("<span class=\"prompt\">");
+        let title = if is_named {
             String::new()
         } else {
             format!("<span class=\"name\">terminal {name}</span>")
         };
-        let note = if measured { "<span class=\"note\">numbers will differ</span>" } else { "" };
         let number = if name.is_empty() { "0" } else { &name };
         // An empty line would end the HTML for Markdown, so a line that is empty gets a space.
         let frame = frame.replace("\n\n", "\n \n");
-        _ = writeln!(
-            html,
-            "<pre class=\"terminal t{number}\"><span class=\"bar\">{title}{note}</span>{}</pre>",
-            frame.trim_end()
-        );
+        let frame = frame.trim_end();
+        _ = writeln!(html, "<pre class=\"terminal t{number}\">{note}{title}{frame}</pre>");
+        note = "";
     }
     html + "</div>\n\n"
 }
@@ -71,7 +72,7 @@ fn said(line: &str) -> String {
         "^C" | "^D" => format!("<kbd class=\"key\">{line}</kbd>"),
         _ => match line.strip_prefix("> ") {
             Some(typed) => {
-                format!("<span class=\"prompt\">&gt; </span><kbd>{}</kbd>", escaped(typed))
+                format!("<span class=\"typed\">&gt; </span><kbd>{}</kbd>", escaped(typed))
             }
             None => escaped(line),
         },

@@ -27,6 +27,7 @@ mod ch12_fair_pool;
 mod ch14_cost;
 mod programs;
 
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -96,7 +97,9 @@ fn measure(name: &str) -> Result<(), Box<dyn Error>> {
     if let Ok(before) = fs::read_to_string(&file) {
         for folder in [docs.to_owned(), docs.join("answers")] {
             for entry in fs::read_dir(folder)? {
-                show(&entry?.path().join("README.md"), name, before.trim(), text.trim())?;
+                let page = entry?.path().join("README.md");
+                show(&page, name, before.trim(), text.trim())?;
+                tell_of_stale_numbers(&page, &before, &text);
             }
         }
     }
@@ -114,6 +117,25 @@ fn show(page: &Path, name: &str, before: &str, text: &str) -> Result<(), Box<dyn
         old.ok_or_else(|| format!("{} does not show {name}.md as it was", page.display()))?;
     fs::write(page, format!("{above}{marker}\n{text}{rest}"))?;
     Ok(())
+}
+
+/// Says which numbers of the table before a page's text still names: its sentences have to be read again.
+fn tell_of_stale_numbers(page: &Path, before: &str, text: &str) {
+    let Ok(shown) = fs::read_to_string(page) else { return };
+    let (named, now) = (numbers(&shown), numbers(text));
+    let gone = numbers(before);
+    let stale: Vec<_> = gone.difference(&now).filter(|number| named.contains(*number)).collect();
+    if !stale.is_empty() {
+        eprintln!("{}: read its text again, it speaks of {stale:?}", page.display());
+    }
+}
+
+/// The numbers of a text that are long enough to be known again: with three digits or more.
+fn numbers(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !c.is_ascii_digit() && c != ',' && c != '.');
+    let words = words.map(|word| word.trim_matches([',', '.']));
+    let is_long = |word: &&str| word.chars().filter(char::is_ascii_digit).count() >= 3;
+    words.filter(is_long).map(str::to_owned).collect()
 }
 
 /// The line below a table: on what machine, and how to have it from one's own.

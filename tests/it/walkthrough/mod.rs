@@ -6,7 +6,7 @@
 //!
 //! | in the text              | what is asked of it                                                              |
 //! |--------------------------|----------------------------------------------------------------------------------|
-//! | ` ```rust `, ` ```python ` | the lines stand, in this order, in the file that the last link above it leads to; a line `...` leaves some out |
+//! | ` ```rust `, ` ```python `, ` ```cfg ` | the lines stand, in this order, in the file that the last link above it leads to; a line `...` leaves some out |
 //! | ` ```console `            | the commands are run, what follows `> ` is typed, the rest is printed: terminals.rs |
 //! | ` ```console measured `   | the same, but numbers stand for any number                                      |
 //! | ` ```text `               | nothing: drawings                                                               |
@@ -86,7 +86,7 @@ fn every_piece_of_code_stands_in_the_file_it_is_shown_from() {
     let mut wrong = Vec::new();
     for chapter in text::all_pages() {
         for block in &chapter.blocks {
-            if matches!(block.kind(), "rust" | "python") {
+            if matches!(block.kind(), "rust" | "python" | "cfg") {
                 wrong.extend(block.not_in_its_file(&chapter));
             }
         }
@@ -96,7 +96,7 @@ fn every_piece_of_code_stands_in_the_file_it_is_shown_from() {
 
 #[test]
 fn every_block_says_what_it_is() {
-    let kinds = ["rust", "python", "console", "text", "toml", "sh"];
+    let kinds = ["rust", "python", "cfg", "console", "text", "toml", "sh"];
     for chapter in text::all_pages() {
         for Block { info, line, .. } in &chapter.blocks {
             let kind = info.split(' ').next().unwrap_or_default();
@@ -127,6 +127,24 @@ fn every_chapter_has_its_parts() {
             assert!(chapter.text.contains(&heading), "{folder} has no part `{part}`");
         }
         assert!(chapter.text.contains("../answers/"), "{folder} has no link to its answers");
+    }
+}
+
+/// Somebody who looks for a question finds the same words in three places.
+#[test]
+fn the_map_names_each_chapter_as_it_names_itself() {
+    let map = Chapter::read("").text;
+    let summary = fs::read_to_string(text::docs().join("SUMMARY.md")).unwrap();
+    for folder in text::folders() {
+        let text = Chapter::read(&folder).text;
+        let mut lines = text.lines().filter(|line| !line.is_empty());
+        let title = lines.next().unwrap().trim_start_matches("# ");
+        let question = lines.next().unwrap().trim_matches('*');
+        let (number, name) = title.split_once(". ").expect("a title begins with its number");
+        let row = format!("| {number} | [{name}]({folder}/README.md) | {question} |");
+        assert!(map.contains(&row), "docs/README.md has no row that begins with\n{row}");
+        let entry = format!("- [{title}]({folder}/README.md)");
+        assert!(summary.contains(&entry), "docs/SUMMARY.md has no line\n{entry}");
     }
 }
 

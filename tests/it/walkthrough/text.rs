@@ -229,7 +229,7 @@ fn blocks(text: &str) -> Vec<Block> {
 
 fn is_source(target: &str) -> bool {
     let file = target.split('#').next().unwrap();
-    file.ends_with(".rs") || file.ends_with(".py")
+    [".rs", ".py", ".cfg"].iter().any(|kind| file.ends_with(kind))
 }
 
 fn outside_of_blocks(text: &str) -> impl Iterator<Item = (usize, &str)> {
