@@ -22,7 +22,7 @@ fn main() -> io::Result<()> {
     }
 
     let mut first = Worker::start()?;
-    println!("process {} is asked for fib(80), which takes years", first.process.id());
+    println!("process {} is asked for fib(80), which takes a year or two", first.process.id());
     first.ask(80)?;
     thread::sleep(Duration::from_millis(100)); // a while, to have it in the middle of it
     let start = Instant::now();

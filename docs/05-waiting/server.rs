@@ -3,7 +3,7 @@
 //! Two kinds of task, the server and a handler for each client. Before each of the three calls that waited, the task waits for the
 //! socket with `.await`. The call itself cannot wait any more: if the report was wrong it says `WouldBlock`, and the task waits again.
 //!
-//! `compute` belongs to the program that has this file as a module, and differs from chapter to chapter.
+//! `compute` belongs to the program that has this file as a module; chapter 6 has another one.
 //!
 //! Comes from: main.rs, starve.rs, chapter 6. Goes to: the_loop.rs.
 

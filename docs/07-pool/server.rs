@@ -1,6 +1,6 @@
 //! What does the server of this chapter do?
 //!
-//! That of chapter 5, with one line changed: a pool computes, and the task waits for it.
+//! That of chapter 5, but for who computes: its handler hands the number to a pool, and waits for it with `.await`.
 //!
 //! Comes from: the programs of this folder. Goes to: the_loop.rs, pool.rs.
 

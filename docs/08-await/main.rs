@@ -1,4 +1,4 @@
-//! How does the code come to look as in chapter 1 again?
+//! How does the code come to look like chapter 1's again?
 //!
 //! By hiding each wait behind a name: `accept`, `recv`, `send_all`, `submit`. What they stand on is in the other files.
 //!

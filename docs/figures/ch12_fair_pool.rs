@@ -22,7 +22,7 @@ type Start = fn() -> io::Result<Server>;
 
 pub(crate) fn four_long() -> Result<String, Box<dyn Error>> {
     let servers: [(&str, u64, Start); 4] = [
-        ("the talk's last server, Python", PYTHON_N, || Server::python("aserver.py")),
+        ("the twin of the talk's last server, Python", PYTHON_N, || Server::python("aserver.py")),
         ("ours, 4 processes, first come first served", RUST_N, || {
             Server::ours(&["--pool", "processes", "--processes", "4"])
         }),
