@@ -25,6 +25,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -41,6 +42,9 @@ const NOTHING: Duration = Duration::from_millis(300);
 
 /// Plays a chapter, and panics at the first line that is not as the text says.
 pub(super) fn replay(chapter: &Chapter) {
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn =
+        (!cfg!(target_os = "linux")).then(|| TURN.lock().unwrap_or_else(PoisonError::into_inner));
     let mut story = Story { address: address(chapter), terminals: BTreeMap::new() };
     for block in chapter.blocks.iter().filter(|block| block.kind() == "console") {
         if let Some(missing) = block.missing_program() {
@@ -279,11 +283,16 @@ fn prompt(line: &str) -> Option<(&str, &str)> {
     name.chars().all(|c| c.is_ascii_digit()).then_some((name, command))
 }
 
-/// An address on the loopback for each chapter.
+/// An address on the loopback for each chapter of each run of the tests. Systems other than Linux have one, and there the
+/// chapters take turns.
 fn address(chapter: &Chapter) -> String {
+    if !cfg!(target_os = "linux") {
+        return "127.0.0.1:25000".to_owned();
+    }
     let name = chapter.path.parent().unwrap().file_name().unwrap().to_str().unwrap();
     let number: u8 = name.split('-').next().unwrap().parse().unwrap_or(99); // the map has none
-    format!("127.0.25.{}:25000", number + 1)
+    let [.., high, low] = std::process::id().to_be_bytes();
+    format!("127.{}.{low}.{}:25000", high | 0x80, number + 1)
 }
 
 /// Ports that the kernel chooses become `PORT`; if measured, numbers become `#`.
