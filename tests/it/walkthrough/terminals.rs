@@ -35,8 +35,6 @@ use crate::support::program;
 
 /// How long a line may be waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How long an interrupted program may take before it is asked otherwise.
-const IGNORED: Duration = Duration::from_secs(10);
 /// How long nothing must happen to be called nothing.
 const NOTHING: Duration = Duration::from_millis(300);
 
@@ -71,7 +69,6 @@ struct Terminal {
     pending: VecDeque<String>,
     /// Whether the text has left lines out, so that there may be more at the end.
     elided: bool,
-    interrupted: bool,
 }
 
 impl Story {
@@ -116,6 +113,14 @@ impl Story {
         let (output, write) = std::io::pipe().unwrap();
         command.stdin(Stdio::piped()).stdout(write.try_clone().unwrap()).stderr(write);
         command.current_dir(root()).process_group(0);
+        // Whoever runs the tests in the background may have had interrupts ignored, and children inherit that.
+        let heed = || {
+            // SAFETY: it sets what this process does at an interrupt, and touches no memory.
+            unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };
+            Ok(())
+        };
+        // SAFETY: between fork and exec only `signal` is called, which is allowed there.
+        unsafe { command.pre_exec(heed) };
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{place}: {line}: {error}"));
         drop(command); // and with it our copies of the pipe
         let (tell, lines) = channel();
@@ -127,14 +132,7 @@ impl Story {
             }
         });
         let keyboard = child.stdin.take();
-        Terminal {
-            child,
-            keyboard,
-            lines,
-            pending: VecDeque::new(),
-            elided: false,
-            interrupted: false,
-        }
+        Terminal { child, keyboard, lines, pending: VecDeque::new(), elided: false }
     }
 
     /// A command as the reader types it, as a process.
@@ -215,7 +213,6 @@ impl Terminal {
     }
 
     fn interrupt(&mut self) {
-        self.interrupted = true;
         self.signal(libc::SIGINT);
     }
 
@@ -230,10 +227,6 @@ impl Terminal {
         drop(self.keyboard.take());
         let deadline = std::time::Instant::now() + PATIENCE;
         while self.child.try_wait().unwrap().is_none() {
-            // Whoever runs the tests in the background may have had interrupts ignored, and children inherit that.
-            if self.interrupted && deadline - std::time::Instant::now() < PATIENCE - IGNORED {
-                self.signal(libc::SIGTERM);
-            }
             if std::time::Instant::now() > deadline {
                 self.end(place);
                 panic!("{place}: the command before this one has not ended");
