@@ -56,8 +56,7 @@ pub(crate) fn html(lines: &[&str], measured: bool) -> String {
         };
         let number = if name.is_empty() { "0" } else { &name };
         // An empty line would end the HTML for Markdown, so a line that is empty gets a space.
-        let frame = frame.replace("\n\n", "\n \n");
-        let frame = frame.trim_end();
+        let frame = frame.trim_end().replace("\n\n", "\n \n").replace("\n\n", "\n \n");
         _ = writeln!(html, "<pre class=\"terminal t{number}\">{note}{title}{frame}</pre>");
         note = "";
     }

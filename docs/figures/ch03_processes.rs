@@ -80,7 +80,7 @@ pub(crate) fn process_cost() -> Result<String, Box<dyn Error>> {
         "| | a thread | a worker process |\n|---|---|---|\n\
          | to start, have an answer, and end | {thread:.0} us | {process:.0} us |\n\
          | memory of its own, without the kernel's | {stack:.0} KiB | {memory:.0} KiB |\n\n\
-         Medians of {STARTS}; a thread's memory is that of the table `thread-cost`.\n"
+         Medians of {STARTS}; a thread's memory is that of one run of `02-threads-cost`.\n"
     ))
 }
 

@@ -72,6 +72,7 @@ const POLLING_ALONE: &[&str] = &["05-waiting", "06-one-fib", "07-pool", "08-awai
 
 #[test]
 fn what_the_map_shows_is_what_happens() {
+    crate::support::program("walkthrough", "bins", "seeds"); // built before the clock runs
     within(60, || terminals::replay(&Chapter::read("")));
 }
 
@@ -98,6 +99,12 @@ fn every_piece_of_code_stands_in_the_file_it_is_shown_from() {
 fn every_block_says_what_it_is() {
     let kinds = ["rust", "python", "cfg", "console", "text", "toml", "sh"];
     for chapter in text::all_pages() {
+        for (number, line) in (1..).zip(chapter.text.lines()) {
+            let fence =
+                line.trim_start().starts_with("```") || line.trim_start().starts_with("~~~");
+            let is_plain = line.starts_with("```") && !line.starts_with("````");
+            assert!(!fence || is_plain, "{}:{number}: a fence nobody reads", chapter.name());
+        }
         for Block { info, line, .. } in &chapter.blocks {
             let kind = info.split(' ').next().unwrap_or_default();
             assert!(kinds.contains(&kind), "{}:{line}: a block of {info:?}", chapter.name());
