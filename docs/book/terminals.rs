@@ -55,8 +55,8 @@ pub(crate) fn html(lines: &[&str], measured: bool) -> String {
             format!("<span class=\"name\">terminal {name}</span>")
         };
         let number = if name.is_empty() { "0" } else { &name };
-        // An empty line would end the HTML for Markdown, so a line that is empty gets a space.
-        let frame = frame.trim_end().replace("\n\n", "\n \n").replace("\n\n", "\n \n");
+        // An empty line would end the HTML for Markdown, so a line that is empty gets a character without width.
+        let frame = frame.trim_end().replace("\n\n", "\n&#8203;\n").replace("\n\n", "\n&#8203;\n");
         _ = writeln!(html, "<pre class=\"terminal t{number}\">{note}{title}{frame}</pre>");
         note = "";
     }
