@@ -26,11 +26,11 @@
 
 use std::ffi::OsStr;
 use std::fmt;
-use std::fs::{self, Metadata, Permissions};
+use std::fs::{self, Metadata};
 use std::io;
 use std::mem::offset_of;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::{Path, PathBuf, absolute};
 
@@ -144,6 +144,10 @@ impl UnixOptions {
 
     /// The permissions of the file: `0o600` lets only its user connect (by the right to write). On Linux it has never had
     /// others that are wider; elsewhere it gets them right after it is made, before a listener listens.
+    ///
+    /// In a folder that others may write to, they may put another file into the socket's place meanwhile. Its permissions
+    /// stay as they are, and the bind is an error; not on Linux, that holds for links, and not for a file that was moved or
+    /// linked (by a hard link) there.
     pub fn mode(mut self, permissions: u32) -> Self {
         self.mode = Some(permissions & 0o777);
         self
@@ -193,23 +197,31 @@ impl UnixOptions {
                 }
             }
         }
-        let file = SocketFile { file: File::at(path)?, owner: std::process::id() };
+        self.own(socket, path).map(Some)
+    }
+
+    /// Takes the file that the bind has made for ours, and gives it its permissions. A folder that others may write to lets
+    /// them put another file there meanwhile, which is not to be touched.
+    fn own(&self, socket: &Socket, path: &Path) -> io::Result<SocketFile> {
+        let file = match File::at(path) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(replaced()),
+            file => SocketFile { file: file?, owner: std::process::id() },
+        };
         if let Some(mode) = self.mode
             && file.file.mode != mode
         {
-            fs::set_permissions(&file.file.path, Permissions::from_mode(mode))?;
+            file.file.set_mode(mode, socket)?;
         }
-        Ok(Some(file))
+        Ok(file)
     }
 
     /// Before the file is there: on Linux it takes its permissions from the socket, less the process's mask.
     #[cfg(target_os = "linux")]
     fn restrict(&self, socket: &Socket) -> io::Result<()> {
-        let Some(mode) = self.mode else {
-            return Ok(());
-        };
-        let socket = fs::File::from(std::os::fd::OwnedFd::from(socket.try_clone()?));
-        socket.set_permissions(Permissions::from_mode(mode))
+        match self.mode {
+            Some(mode) => as_file(socket)?.set_permissions(permissions(mode)),
+            None => Ok(()),
+        }
     }
 
     #[cfg(not(target_os = "linux"))]
@@ -265,6 +277,33 @@ impl File {
         Ok(File { path, identity: identity(&found), mode, changed: changed(&found) })
     }
 
+    /// Changes this file's permissions, and those of no other. It is held while it is looked at: a socket, made by the user
+    /// who has made `socket`, under one name.
+    #[cfg(target_os = "linux")]
+    fn set_mode(&self, mode: u32, socket: &Socket) -> io::Result<()> {
+        use std::os::fd::AsRawFd;
+        use std::os::unix::fs::OpenOptionsExt;
+        let hold = libc::O_PATH | libc::O_NOFOLLOW;
+        let held = fs::File::options().read(true).custom_flags(hold).open(&self.path)?;
+        let found = held.metadata()?;
+        let user = as_file(socket)?.metadata()?.uid();
+        if identity(&found) != self.identity || found.uid() != user || found.nlink() != 1 {
+            return Err(replaced());
+        }
+        // What is held by O_PATH has no fchmod. This name leads to it, wherever it has been moved.
+        let name = format!("/proc/self/fd/{}", held.as_raw_fd());
+        fs::set_permissions(name, permissions(mode))
+    }
+
+    /// Changes this file's permissions, by its name: a link in its place is not followed, but another socket that was moved
+    /// there is not told from it.
+    #[cfg(not(target_os = "linux"))]
+    fn set_mode(&self, mode: u32, _: &Socket) -> io::Result<()> {
+        use rustix::fs::{AtFlags, CWD, Mode, chmodat};
+        let mode = Mode::from_raw_mode(mode as _);
+        Ok(chmodat(CWD, &self.path, mode, AtFlags::SYMLINK_NOFOLLOW)?)
+    }
+
     /// Removes it, unless another one has come into its place.
     fn remove(&self) -> io::Result<()> {
         if identity(&fs::symlink_metadata(&self.path)?) == self.identity {
@@ -284,6 +323,24 @@ impl File {
             Err(error) => Err(error),
         }
     }
+}
+
+/// For what a file and a socket have in common.
+#[cfg(target_os = "linux")]
+fn as_file(socket: &Socket) -> io::Result<fs::File> {
+    Ok(std::os::fd::OwnedFd::from(socket.try_clone()?).into())
+}
+
+#[cfg(target_os = "linux")]
+fn permissions(mode: u32) -> fs::Permissions {
+    std::os::unix::fs::PermissionsExt::from_mode(mode)
+}
+
+fn replaced() -> io::Error {
+    io::Error::other(
+        "another file came into the socket's place while it was bound, and was left alone: put the socket into a folder \
+         that no other user may write to",
+    )
 }
 
 fn is_missing(error: &io::Error) -> bool {
@@ -391,4 +448,73 @@ fn abstract_name(address: &SocketAddr) -> Option<&[u8]> {
 #[cfg(not(target_os = "linux"))]
 fn abstract_name(_: &SocketAddr) -> Option<&[u8]> {
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{File, UnixOptions};
+    use socket2::{Domain, SockAddr, Socket, Type};
+    use std::fs;
+    use std::io;
+    use std::os::unix::fs::{MetadataExt, symlink};
+    use std::os::unix::net::UnixListener;
+    use std::path::{Path, PathBuf};
+
+    /// Binds a socket with wider permissions than the process's mask allows, calls `plant` between the bind and the
+    /// change of the permissions, and says what the latter has come to and which permissions the victim has then.
+    fn planted(test: &str, plant: impl Fn(&Path, &Path)) -> (io::Result<()>, u32) {
+        let folder = std::env::temp_dir().join(format!("gu-{test}-{}", std::process::id()));
+        fs::create_dir(&folder).expect("it is new");
+        let (path, victim) = (folder.join("socket"), folder.join("victim"));
+        let listener = UnixListener::bind(&victim).expect("its name is free");
+        fs::set_permissions(&victim, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        socket.bind(&SockAddr::unix(&path).unwrap()).expect("its name is free");
+        plant(&path, &victim);
+        let owned = UnixOptions::new().mode(0o777).own(&socket, &path).map(drop);
+        let mode = fs::metadata(&victim).expect("it is still there").mode() & 0o777;
+        drop(listener);
+        fs::remove_dir_all(folder).unwrap();
+        (owned, mode)
+    }
+
+    #[test]
+    fn mode_does_not_follow_a_symlink_planted_after_bind() {
+        let (owned, mode) = planted("symlink", |path, victim| {
+            fs::remove_file(path).unwrap();
+            symlink(victim, path).unwrap();
+        });
+        assert!(owned.unwrap_err().to_string().contains("another file came into"));
+        assert_eq!(mode, 0o700);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn mode_leaves_a_hard_link_planted_after_bind_alone() {
+        let (owned, mode) = planted("hard-link", |path, victim| {
+            fs::remove_file(path).unwrap();
+            fs::hard_link(victim, path).unwrap();
+        });
+        assert!(owned.unwrap_err().to_string().contains("another file came into"));
+        assert_eq!(mode, 0o700);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn mode_is_not_given_to_a_file_that_comes_after_the_look() {
+        let folder = std::env::temp_dir().join(format!("gu-swapped-{}", std::process::id()));
+        fs::create_dir(&folder).expect("it is new");
+        let at = |name: &str| -> PathBuf { folder.join(name) };
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        socket.bind(&SockAddr::unix(at("socket")).unwrap()).unwrap();
+        let file = File::at(&at("socket")).unwrap();
+        fs::write(at("victim"), "").unwrap();
+        let before = fs::metadata(at("victim")).unwrap().mode();
+        fs::rename(at("socket"), at("elsewhere")).unwrap();
+        symlink(at("victim"), at("socket")).unwrap();
+        let result = file.set_mode(0o777, &socket);
+        assert!(result.unwrap_err().to_string().contains("another file came into"));
+        assert_eq!(fs::metadata(at("victim")).unwrap().mode(), before);
+        fs::remove_dir_all(folder).unwrap();
+    }
 }
