@@ -73,8 +73,8 @@ pub trait Listener {
     ///
     /// # Errors
     /// The kernel's, by their numbers. Of those without a number these concern one connection only: `ConnectionAborted`,
-    /// `ConnectionReset`, `BrokenPipe`, `TimedOut`, `Interrupted`, `UnexpectedEof`, `InvalidData`; after `OutOfMemory`
-    /// [`serve`] rests; any other ends the server.
+    /// `ConnectionReset`, `BrokenPipe`, `TimedOut`, `Interrupted`, `WouldBlock`, `UnexpectedEof`, `InvalidData`; after
+    /// `OutOfMemory` [`serve`] rests; any other ends the server.
     fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Self::Address)>>;
     /// Takes a connection that is there already.
     ///
@@ -349,6 +349,7 @@ where
         for taken in 1..=MOST_QUEUED {
             match listener.try_accept() {
                 Ok(connection) => admit(&mut served, connection),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => match Trouble::of(&error) {
                     Trouble::Connection => served.failed += 1,
                     Trouble::Process if open.count() > 0 => open.fewer_than(open.count()).await,
@@ -386,7 +387,21 @@ const REFUSALS_AT_A_TIME: usize = 64;
 /// How long a refused client may take to read why.
 const REFUSAL_TIME: Duration = Duration::from_secs(1);
 
-/// Whom an error of accept concerns.
+/// The kernel's word for "call again", which a tracer may let through; libc has no name for it.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const ERESTARTSYS: i32 = 512;
+
+/// What an error of accept concerns. All numbers that accept(2) has on Linux, macOS, the BSDs and illumos:
+///
+/// | class        | numbers                                                                                             |
+/// |--------------|-----------------------------------------------------------------------------------------------------|
+/// | `Connection` | `ECONNABORTED`, `EPROTO`, `EPERM` (a firewall) and `EACCES` (a security module); what is pending on the new connection and passed on: `ECONNRESET`, `ECONNREFUSED`, `EPIPE`, `ETIMEDOUT`, `ENETDOWN`, `ENETUNREACH`, `ENETRESET`, `EHOSTDOWN`, `EHOSTUNREACH`, `ENONET`, `ENOPROTOOPT`, `EOPNOTSUPP`, `ESOCKTNOSUPPORT`, `EPROTONOSUPPORT` |
+/// |              | and no error at all: `EINTR`, `ERESTARTSYS` (seen under a tracer), `EAGAIN` from an accept that was to wait |
+/// | `Process`    | `EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`, `ENOSR`; `ENOSPC`, which is epoll's: the user's limit of watched descriptors |
+/// | `Listener`   | `EBADF`, `EFAULT`, `EINVAL`, `ENOTSOCK`, `ENODEV`, `ENOSYS`, and every other                          |
+///
+/// `EOPNOTSUPP` and `EPERM` may also be the listener's (no stream socket; a forbidden system call): [`SUSPICIOUSLY_MANY`]
+/// of the first class in a row are treated as the second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Trouble {
     Connection,
@@ -400,25 +415,38 @@ impl Trouble {
             return Trouble::of_kind(error.kind());
         };
         match number {
-            // ENOSPC is epoll's: the user's limit of watched descriptors.
             libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::ENOSPC => {
                 Trouble::Process
             }
-            // Linux passes errors of the network, already pending on the new connection, on to accept.
             libc::ECONNABORTED
-            | libc::ECONNRESET
-            | libc::EINTR
-            | libc::EPERM
             | libc::EPROTO
-            | libc::ENOPROTOOPT
+            | libc::EPERM
+            | libc::EACCES
+            | libc::ECONNRESET
+            | libc::ECONNREFUSED
+            | libc::EPIPE
+            | libc::ETIMEDOUT
             | libc::ENETDOWN
             | libc::ENETUNREACH
+            | libc::ENETRESET
             | libc::EHOSTDOWN
             | libc::EHOSTUNREACH
+            | libc::ENOPROTOOPT
             | libc::EOPNOTSUPP
-            | libc::ETIMEDOUT => Trouble::Connection,
-            #[cfg(target_os = "linux")]
-            libc::ENONET => Trouble::Connection,
+            | libc::EPROTONOSUPPORT
+            | libc::ESOCKTNOSUPPORT
+            | libc::EINTR
+            | libc::EAGAIN => Trouble::Connection,
+            #[cfg(any(target_os = "linux", target_os = "android"))]
+            libc::ENONET | ERESTARTSYS => Trouble::Connection,
+            #[cfg(any(
+                target_os = "linux",
+                target_os = "android",
+                target_vendor = "apple",
+                target_os = "netbsd",
+                target_os = "illumos",
+            ))]
+            libc::ENOSR => Trouble::Process,
             _ => Trouble::Listener,
         }
     }
@@ -433,6 +461,7 @@ impl Trouble {
             | Kind::BrokenPipe
             | Kind::TimedOut
             | Kind::Interrupted
+            | Kind::WouldBlock
             | Kind::UnexpectedEof
             | Kind::InvalidData => Trouble::Connection,
             _ => Trouble::Listener,

@@ -383,18 +383,8 @@ impl TcpStream {
     }
 }
 
-/// One accept. A signal is no reason to come back without a connection.
+/// One accept. The socket is non-blocking and close-on-exec from birth where the system can do that in one call.
 pub(crate) fn accept(listener: &Socket) -> io::Result<(Socket, SockAddr)> {
-    loop {
-        match accept_once(listener) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => return result,
-        }
-    }
-}
-
-/// The socket is non-blocking and close-on-exec from birth where the system can do that in one call.
-fn accept_once(listener: &Socket) -> io::Result<(Socket, SockAddr)> {
     #[cfg(any(
         target_os = "linux",
         target_os = "android",

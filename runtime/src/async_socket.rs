@@ -339,7 +339,8 @@ impl<T: AsFd> AsyncSocket<T> {
         result
     }
 
-    /// As [`read_with`](Self::read_with), without waiting: calls `operation` once. If it would block, the next wait waits.
+    /// As [`read_with`](Self::read_with), without waiting: calls `operation` once, and again only if a signal has
+    /// [interrupted](io::ErrorKind::Interrupted) it. If it would block, the next wait waits.
     ///
     /// # Errors
     /// All that `operation` gives.
@@ -362,16 +363,25 @@ impl<T: AsFd> AsyncSocket<T> {
     /// })?;
     /// # Ok::<(), std::io::Error>(())
     /// ```
-    pub fn try_read_with<R>(&self, operation: impl FnOnce(&T) -> io::Result<R>) -> io::Result<R> {
-        operation(&self.io).inspect_err(|error| self.registration.source.read.failed(error))
+    pub fn try_read_with<R>(
+        &self,
+        mut operation: impl FnMut(&T) -> io::Result<R>,
+    ) -> io::Result<R> {
+        let result = socket::uninterrupted(|| operation(&self.io));
+        result.inspect_err(|error| self.registration.source.read.failed(error))
     }
 
-    /// As [`write_with`](Self::write_with), without waiting: calls `operation` once. If it would block, the next wait waits.
+    /// As [`write_with`](Self::write_with), without waiting: calls `operation` once, and again only if a signal has
+    /// [interrupted](io::ErrorKind::Interrupted) it. If it would block, the next wait waits.
     ///
     /// # Errors
     /// All that `operation` gives.
-    pub fn try_write_with<R>(&self, operation: impl FnOnce(&T) -> io::Result<R>) -> io::Result<R> {
-        operation(&self.io).inspect_err(|error| self.registration.source.write.failed(error))
+    pub fn try_write_with<R>(
+        &self,
+        mut operation: impl FnMut(&T) -> io::Result<R>,
+    ) -> io::Result<R> {
+        let result = socket::uninterrupted(|| operation(&self.io));
+        result.inspect_err(|error| self.registration.source.write.failed(error))
     }
 
     /// For `poll_*` methods of traits: [`read_with`](Self::read_with) without a future. All wakers it was polled with since

@@ -533,17 +533,31 @@ const MS: Duration = Duration::from_millis(1);
 #[test]
 fn every_error_of_an_accept_is_of_one_of_three_kinds() {
     jump(async || {
+        const ERESTARTSYS: i32 = 512;
         let of_a_connection = [
             libc::ECONNABORTED,
             libc::ECONNRESET,
+            libc::ECONNREFUSED,
+            libc::EPIPE,
             libc::EPERM,
+            libc::EACCES,
             libc::EPROTO,
             libc::ENOPROTOOPT,
+            libc::EOPNOTSUPP,
+            libc::ESOCKTNOSUPPORT,
+            libc::EPROTONOSUPPORT,
             libc::ENETDOWN,
             libc::ENETUNREACH,
+            libc::ENETRESET,
             libc::EHOSTDOWN,
             libc::EHOSTUNREACH,
             libc::ETIMEDOUT,
+            libc::EINTR,
+            libc::EAGAIN,
+            #[cfg(target_os = "linux")]
+            libc::ENONET,
+            #[cfg(target_os = "linux")]
+            ERESTARTSYS,
         ]
         .map(io::Error::from_raw_os_error);
         // What a listener gives that is not the kernel's, such as one that speaks TLS first.
@@ -566,9 +580,16 @@ fn every_error_of_an_accept_is_of_one_of_three_kinds() {
             assert_eq!(server.stop().await, expected, "{text}");
         }
 
-        let of_the_process =
-            [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::ENOSPC]
-                .map(io::Error::from_raw_os_error);
+        let of_the_process = [
+            libc::EMFILE,
+            libc::ENFILE,
+            libc::ENOBUFS,
+            libc::ENOMEM,
+            libc::ENOSPC,
+            #[cfg(target_os = "linux")]
+            libc::ENOSR,
+        ]
+        .map(io::Error::from_raw_os_error);
         for error in of_the_process.into_iter().chain([ErrorKind::OutOfMemory.into()]) {
             let (text, server) = (error.to_string(), Memory::start(Limits::new()));
             server.errors.borrow_mut().push_back(error);
@@ -579,7 +600,9 @@ fn every_error_of_an_accept_is_of_one_of_three_kinds() {
             assert_eq!(server.stop().await, expected, "{text}");
         }
 
-        for number in [libc::EBADF, libc::EINVAL, libc::ENOTSOCK, libc::EFAULT] {
+        let of_the_listener =
+            [libc::EBADF, libc::EINVAL, libc::ENOTSOCK, libc::EFAULT, libc::ENODEV, libc::ENOSYS];
+        for number in of_the_listener {
             let server = Memory::start(Limits::new());
             server.fail_next(number);
             let mut client = server.network.connect().unwrap();

@@ -408,3 +408,21 @@ fn borrowed_descriptors_can_be_awaited_too() {
         until_async(|| true).await;
     });
 }
+
+#[test]
+fn try_operations_that_a_signal_interrupts_are_called_again() {
+    run(async || {
+        let (left, _right) = async_pair();
+        let interrupted_twice = || {
+            let mut calls = 0;
+            move || {
+                calls += 1;
+                if calls < 3 { Err(ErrorKind::Interrupted.into()) } else { Ok(calls) }
+            }
+        };
+        let mut call = interrupted_twice();
+        assert_eq!(left.try_read_with(|_| call()).unwrap(), 3);
+        let mut call = interrupted_twice();
+        assert_eq!(left.try_write_with(|_| call()).unwrap(), 3);
+    });
+}

@@ -12,9 +12,10 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 /// Receives into `buffer`. Zero: the end of the stream (or an empty buffer, or an empty datagram).
 #[inline]
 pub(crate) fn recv(fd: RawFd, buffer: &mut [u8]) -> io::Result<usize> {
-    // SAFETY: `buffer` is writable for its length through the call. A number that is no open descriptor is an error.
-    let count = unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), 0) };
-    counted(count)
+    uninterrupted(|| {
+        // SAFETY: `buffer` is writable for its length through the call. A number that is no open descriptor is an error.
+        counted(unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), 0) })
+    })
 }
 
 /// Sends as much of `bytes` as the kernel takes now.
@@ -24,9 +25,10 @@ pub(crate) fn send(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
     const FLAGS: i32 = 0; // these have SO_NOSIGPIPE instead, which std and socket2 set at creation
     #[cfg(not(target_vendor = "apple"))]
     const FLAGS: i32 = libc::MSG_NOSIGNAL;
-    // SAFETY: `bytes` is readable for its length through the call. A number that is no open descriptor is an error.
-    let count = unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), FLAGS) };
-    counted(count)
+    uninterrupted(|| {
+        // SAFETY: `bytes` is readable for its length through the call. A number that is no open descriptor is an error.
+        counted(unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), FLAGS) })
+    })
 }
 
 /// Whether this is a TCP socket. Asked on Linux only: elsewhere a short count proves nothing, so nobody needs to know.
@@ -62,7 +64,34 @@ pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Calls it again whenever a signal has interrupted it, which says nothing about the descriptor.
+#[inline(always)]
+pub(crate) fn uninterrupted<R>(mut call: impl FnMut() -> io::Result<R>) -> io::Result<R> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
 #[inline]
 fn counted(count: isize) -> io::Result<usize> {
     usize::try_from(count).map_err(|_| io::Error::last_os_error())
+}
+
+#[cfg(all(test, not(ground_loom)))]
+mod tests {
+    use super::uninterrupted;
+    use std::io::{self, ErrorKind};
+
+    #[test]
+    fn interrupted_calls_are_repeated_and_other_errors_are_returned() {
+        let mut answers = vec![Err(ErrorKind::WouldBlock), Ok(3), Err(ErrorKind::Interrupted)];
+        answers.push(Err(ErrorKind::Interrupted));
+        let mut call = || answers.pop().expect("one is left").map_err(io::Error::from);
+        assert_eq!(uninterrupted(&mut call).ok(), Some(3));
+        assert_eq!(uninterrupted(&mut call).unwrap_err().kind(), ErrorKind::WouldBlock);
+        assert!(answers.is_empty());
+    }
 }
