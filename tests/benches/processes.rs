@@ -49,7 +49,7 @@ fn main() {
         ("call of 64 KiB, one at a time", vec![], |functions, calls| {
             block_on(async {
                 let (pool, bytes) = (pool(functions).await, vec![1; 64 << 10]);
-                each(calls, async || drop(pool.call("echo", &bytes).await.expect("an answer")))
+                each(calls, async || drop(pool.call("echo", &bytes[..]).await.expect("an answer")))
                     .await
             })
         }),

@@ -632,16 +632,78 @@ fn without_a_subscription_to_be_had_the_end_is_still_seen() {
 }
 
 #[test]
-fn a_child_waited_for_in_another_runtime_is_an_error_or_served() {
+fn a_child_is_waited_for_in_another_runtime_than_its_own() {
     in_child_process(|| {
         let first = Runtime::new().unwrap();
-        let mut child = first.block_on(async { cat().spawn().unwrap() });
-        let pipe = child.stdout.take().unwrap();
+        let (mut asked, mut begun, mut dropped) = first.block_on(async {
+            let mut asked = sleeper().spawn().unwrap();
+            for _ in 0..3 {
+                // A wait that has found nothing: from then on only the descriptor tells.
+                assert!(timeout(Duration::ZERO, asked.wait()).await.is_err());
+            }
+            (asked, sleeper().spawn().unwrap(), cat().spawn().unwrap())
+        });
+        let pipe = dropped.stdout.take().unwrap();
         let second = Runtime::new().unwrap();
         second.block_on(async {
             assert!(pipe.read(&mut [0; 8]).await.is_err(), "its runtime does not run");
-            drop(child); // and is reaped all the same
-            until_async(|| !has_children()).await;
+            asked.start_kill().unwrap();
+            assert_eq!(asked.wait().await.unwrap().signal(), Some(libc::SIGKILL));
+            drop(dropped); // and is reaped all the same
+        });
+        {
+            // Begun in one, and gone on with in the other.
+            let pid = begun.id().unwrap();
+            let mut wait = pin!(begun.wait());
+            first.block_on(async {
+                assert!(timeout(Duration::ZERO, wait.as_mut()).await.is_err());
+            });
+            // SAFETY: a call that touches no memory. The number is a child's that has not been waited for.
+            unsafe { libc::kill(pid as i32, libc::SIGKILL) };
+            let status = second.block_on(timeout(Duration::from_secs(30), wait));
+            assert!(status.expect("it ends").unwrap().signal().is_some());
+        }
+        second.block_on(until_async(|| !has_children()));
+    });
+}
+
+#[test]
+fn a_wait_outside_of_a_runtime_says_so() {
+    in_child_process(|| {
+        let mut child = block_on(async { cat().spawn().unwrap() });
+        let error = futures_lite::future::block_on(child.wait()).unwrap_err();
+        assert!(error.to_string().contains("outside of a runtime"), "{error}");
+        child.start_kill().unwrap();
+        assert!(!block_on(child.wait()).unwrap().success());
+    });
+}
+
+/// At a limit, the kernel says `EAGAIN`, which is also what sockets say that are not ready.
+#[test]
+fn threads_and_processes_that_a_limit_forbids_are_a_clear_error() {
+    in_child_process(|| {
+        // SAFETY: calls that touch no memory of ours but the record, which lives through its call. The superuser has no such
+        // limit, so its rights are given up first, in all threads.
+        unsafe {
+            libc::setgid(65534);
+            if libc::getuid() == 0 {
+                libc::setuid(65534);
+            }
+            let limit = libc::rlimit { rlim_cur: 1, rlim_max: 1 };
+            assert_eq!(libc::setrlimit(libc::RLIMIT_NPROC, &raw const limit), 0);
+        }
+        let check = |what: &str, error: io::Error| {
+            assert_eq!(error.kind(), ErrorKind::QuotaExceeded, "{what}: {error}");
+            assert!(error.to_string().contains("ulimit -u"), "{what}: {error}");
+        };
+        block_on(async {
+            check("a program", cat().spawn().unwrap_err());
+            check("input", runtime::stdin().read(&mut [0]).await.unwrap_err());
+            check("workers", runtime::workers(1, |_| async {}).unwrap_err());
+            match runtime::unblock(|| ()).await.unwrap_err() {
+                runtime::UnblockError::NoThread(error) => check("a job", error),
+                other => panic!("{other}"),
+            }
         });
     });
 }

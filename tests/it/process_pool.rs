@@ -9,11 +9,15 @@
 //! Comes from: main.rs. Goes to: outer/process_pool of the runtime.
 
 use std::env;
+use std::ffi::CString;
 use std::fs;
-use std::io::Write;
-use std::os::unix::process::ExitStatusExt;
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
-use std::process::{self, Command, Stdio};
+use std::process::{self, Command, Output, Stdio};
 use std::rc::Rc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -23,6 +27,7 @@ use runtime::process_pool::{self, Call, CallError, Functions, ProcessPool};
 use runtime::testing::TestClock;
 use runtime::{PoolSettings, Runtime, block_on, now, sleep, spawn, timeout, unblock, yield_now};
 
+use crate::counting;
 use crate::support::counters::{panicking_waker, poll_with, until, until_async};
 use crate::support::process::{ChildProcess, children_of, descriptors};
 use crate::support::{child_process, in_child_process};
@@ -44,6 +49,22 @@ fn functions() -> Functions {
             note(&PathBuf::from(text(file)), "called");
             Vec::new()
         }),
+        ("tell", |words| {
+            // Not `eprintln!`, which the test harness may catch.
+            match writeln!(io::stderr(), "{}", text(words)) {
+                Ok(()) => b"told".to_vec(),
+                Err(error) => error.to_string().into_bytes(),
+            }
+        }),
+        ("ask", |_| {
+            let asked = fs::File::open("/dev/tty").and_then(|mut tty| tty.read(&mut [0; 8]));
+            asked.map_or_else(|error| error.to_string(), |_| "answered".to_owned()).into_bytes()
+        }),
+        ("fork and return", |file| fork_that_stays(text(file))),
+        ("fork and exit", |file| {
+            fork_that_stays(text(file));
+            process::exit(9)
+        }),
         ("cat", |_| {
             let mut cat = Command::new("cat");
             cat.stdin(Stdio::inherit()).output().unwrap().stdout
@@ -54,6 +75,24 @@ fn functions() -> Functions {
             again.output().unwrap().stdout
         }),
     ])
+}
+
+/// Forks a process that lives until the file is gone, and gives its number.
+fn fork_that_stays(file: &str) -> Vec<u8> {
+    let file = CString::new(file).unwrap();
+    // SAFETY: the child makes system calls only.
+    match unsafe { libc::fork() } {
+        0 => loop {
+            // SAFETY: the name lives through the call; the other two touch no memory.
+            unsafe {
+                if libc::access(file.as_ptr(), libc::F_OK) != 0 {
+                    libc::_exit(0);
+                }
+                libc::usleep(10_000);
+            }
+        },
+        pid => pid.to_string().into_bytes(),
+    }
 }
 
 /// The body of a test, in its child process and, as far as the first line, in its workers.
@@ -112,7 +151,7 @@ fn a_call_gives_what_the_function_returns() {
         with_pool(1, async |pool| {
             for size in [0, 1, 15, 4080, 4096, 65_520, 65_536, 65_537, 1 << 20, (3 << 20) + 7] {
                 let bytes: Vec<u8> = (0..size).map(|i: usize| (i * 7 + (i >> 9)) as u8).collect();
-                assert!(pool.call("echo", &bytes).await.unwrap() == bytes, "{size} bytes");
+                assert!(pool.call("echo", &bytes[..]).await.unwrap() == bytes, "{size} bytes");
             }
             let worker = pid(pool).await;
             assert_ne!(worker, process::id());
@@ -195,8 +234,12 @@ fn a_test_s_clock_does_not_jump_over_a_call() {
             assert_eq!(now(), start);
             // What waits for nothing outside is no reason to wait.
             sleep(Duration::from_secs(3600)).await;
-            let crash = timeout(Duration::from_secs(3600), pool.call("abort", ""));
-            assert!(matches!(crash.await.unwrap(), Err(CallError::Crashed(_))));
+            let start = now();
+            for _ in 0..5 {
+                let crash = timeout(Duration::from_secs(3600), pool.call("abort", ""));
+                assert!(matches!(crash.await.unwrap(), Err(CallError::Crashed(_))));
+            }
+            assert_eq!(now(), start, "a crash takes no time");
         });
     });
 }
@@ -417,7 +460,7 @@ fn a_program_that_waits_before_it_names_its_functions_is_given_up() {
             for call in calls {
                 let error = call.await.unwrap_err();
                 let CallError::NotStarted(error) = error else { panic!("{error}") };
-                assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+                assert_eq!(error.kind(), ErrorKind::TimedOut);
                 assert!(error.to_string().contains("process_pool::functions"), "{error}");
             }
             no_workers().await;
@@ -643,6 +686,397 @@ fn a_panic_whose_payload_panics_in_its_drop_is_told_and_leaves_the_worker() {
             let result = pool.call("bomb", "").await;
             assert!(matches!(result, Err(CallError::Panicked(_))), "{result:?}");
             assert_eq!(pool.call("pid", "").await.unwrap(), before);
+        });
+    });
+}
+
+// ---- several lists
+
+#[test]
+fn calls_of_the_same_name_reach_the_function_of_their_own_list() {
+    in_child_process(|| {
+        let charge = process_pool::functions(&[("run", |_| b"charge".to_vec())]);
+        let refund = process_pool::functions(&[("run", |_| b"refund".to_vec())]);
+        // Made by one and the same call, which nothing but the functions tells apart.
+        let lists: [[(&str, process_pool::Function); 1]; 3] =
+            [[("run", |_| vec![0])], [("run", |_| vec![1])], [("run", |_| vec![2])]];
+        let made = lists.map(|list| process_pool::functions(Box::leak(Box::new(list))));
+        block_on(async {
+            for _ in 0..2 {
+                let pool = ProcessPool::builder(refund).workers(1).build().unwrap();
+                assert_eq!(pool.call("run", "").await.unwrap(), b"refund");
+                let pool = ProcessPool::builder(charge).workers(1).build().unwrap();
+                assert_eq!(pool.call("run", "").await.unwrap(), b"charge");
+            }
+            for (number, functions) in made.into_iter().enumerate() {
+                let pool = ProcessPool::builder(functions).workers(1).build().unwrap();
+                assert_eq!(pool.call("run", "").await.unwrap(), [number as u8]);
+            }
+        });
+    });
+}
+
+#[test]
+fn lists_that_a_worker_makes_in_another_order_are_told_apart() {
+    in_child_process(|| {
+        let one = || process_pool::functions(&[("run", |_| b"one".to_vec())]);
+        let two = || process_pool::functions(&[("run", |_| b"two".to_vec())]);
+        let (one, two) = if env::var_os(MARK).is_none() {
+            (one(), two())
+        } else {
+            let two = two();
+            (one(), two)
+        };
+        block_on(async {
+            for (functions, expected) in [(one, b"one"), (two, b"two")] {
+                let pool = ProcessPool::builder(functions).workers(1).build().unwrap();
+                assert_eq!(pool.call("run", "").await.unwrap(), expected);
+            }
+        });
+    });
+}
+
+#[test]
+fn a_list_that_a_worker_does_not_come_to_is_an_error_and_no_other_function() {
+    let printed = in_child_process(|| {
+        let always = process_pool::functions(&[("run", |_| b"always".to_vec())]);
+        let seldom = env::var_os(MARK)
+            .is_none()
+            .then(|| process_pool::functions(&[("run", |_| b"seldom".to_vec())]));
+        block_on(async {
+            let pool = ProcessPool::builder(always).workers(1).build().unwrap();
+            assert_eq!(pool.call("run", "").await.unwrap(), b"always");
+            let pool = ProcessPool::builder(seldom.unwrap()).workers(1).build().unwrap();
+            let error = pool.call("run", "").await.unwrap_err();
+            let CallError::NotStarted(error) = error else { panic!("{error}") };
+            assert!(error.to_string().contains("under no condition"), "{error}");
+        });
+    });
+    // It has gone on as the program would, up to the first pool.
+    assert!(printed.contains("it makes a pool instead of serving"), "{printed}");
+}
+
+#[test]
+fn a_list_that_is_new_after_the_first_pool_is_refused_at_once() {
+    in_child_process(|| {
+        let known = || process_pool::functions(&[("run", |_| b"known".to_vec())]);
+        let functions = known();
+        block_on(async {
+            let pool = ProcessPool::builder(functions).workers(1).build().unwrap();
+            assert_eq!(pool.call("run", "").await.unwrap(), b"known");
+            known();
+            let new = std::panic::catch_unwind(|| process_pool::functions(&[("walk", |_| vec![])]));
+            let words = *new.unwrap_err().downcast::<&str>().unwrap();
+            assert!(words.contains("before the first pool"), "{words}");
+            assert_eq!(pool.call("run", "").await.unwrap(), b"known");
+        });
+    });
+}
+
+#[test]
+fn a_list_with_one_name_for_two_functions_is_refused() {
+    in_child_process(|| {
+        let twice = || process_pool::functions(&[("run", |_| vec![1]), ("run", |_| vec![2])]);
+        let words = *std::panic::catch_unwind(twice).unwrap_err().downcast::<String>().unwrap();
+        assert!(words.contains("two functions are called \"run\""), "{words}");
+    });
+}
+
+#[test]
+fn a_function_may_have_a_pool_of_its_own() {
+    in_child_process(|| {
+        fn inner() -> Functions {
+            process_pool::functions(&[("pid", |_| process::id().to_string().into_bytes())])
+        }
+        inner();
+        let outer = process_pool::functions(&[("outer", |_| {
+            let inner = inner();
+            block_on(async {
+                let pool = ProcessPool::builder(inner).workers(1).build().unwrap();
+                let answer = pool.call("pid", "").await.unwrap();
+                format!("{} {}", process::id(), text(&answer)).into_bytes()
+            })
+        })]);
+        block_on(async {
+            let pool = ProcessPool::builder(outer).workers(1).build().unwrap();
+            let answer = pool.call("outer", "").await.unwrap();
+            let (one, other) = text(&answer).split_once(' ').unwrap();
+            let all = [one.parse().unwrap(), other.parse().unwrap(), process::id()];
+            assert!(all[0] != all[1] && all[1] != all[2] && all[0] != all[2], "{all:?}");
+        });
+    });
+}
+
+// ---- who may make a process a worker
+
+/// The variable that makes a process a worker.
+const MARK: &str = "GROUND_UP_WORKER";
+
+/// Says that this process was started by [`forge`].
+const FORGED: &str = "GROUND_TEST_FORGED";
+
+/// Starts this test's process again as a pool would, with a socket and a mark made by hand; `change` may change how. Gives
+/// what the process says over the socket, and prints.
+fn forge(identity: &str, change: impl FnOnce(&mut Command) -> Command) -> (Vec<u8>, Output) {
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    let theirs = OwnedFd::from(theirs);
+    let file = fs::File::from(theirs.try_clone().unwrap()).metadata().unwrap();
+    let mut command = Command::new(env::current_exe().unwrap());
+    command.args(env::args().skip(1));
+    let mut command = change(&mut command);
+    command
+        .env(MARK, format!("{}:{}:{identity}", file.dev(), file.ino()))
+        .env(FORGED, "1")
+        .stdin(theirs)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    drop(command); // and with it our copy of its end
+    // A worker says hello, and then waits for a request, or for our end.
+    let mut said = vec![0; 24];
+    let count = ours.read(&mut said).unwrap_or(0);
+    said.truncate(count);
+    drop(ours);
+    (said, child.wait_with_output().unwrap())
+}
+
+/// What a pool's mark says of the list, read from a worker.
+async fn identity_of(pool: &ProcessPool) -> String {
+    let environment = fs::read(format!("/proc/{}/environ", pid(pool).await)).unwrap();
+    let environment = String::from_utf8_lossy(&environment).into_owned();
+    let mark = environment.split('\0').find_map(|line| line.strip_prefix("GROUND_UP_WORKER="));
+    mark.expect("a worker has it").rsplit_once(':').unwrap().1.to_owned()
+}
+
+fn as_it_is(command: &mut Command) -> Command {
+    std::mem::replace(command, Command::new("none"))
+}
+
+#[test]
+fn a_process_serves_nobody_but_the_process_that_started_it() {
+    if !cfg!(target_os = "linux") {
+        return eprintln!("only Linux says which process made a socket: left out");
+    }
+    in_child_process(|| {
+        with_pool(1, async |pool| {
+            assert!(env::var_os(FORGED).is_none(), "neither a worker nor refused");
+            let identity = identity_of(pool).await;
+            let (said, _) = forge(&identity, as_it_is);
+            assert_eq!(said.len(), 24, "made as a pool makes it, it is a worker");
+            // Now somebody else stands in between, as sudo or a login would.
+            let (said, output) = forge(&identity, |command| {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", "\"$0\" \"$@\"; exit $?"]);
+                shell.arg(command.get_program()).args(command.get_args());
+                shell
+            });
+            let told = String::from_utf8_lossy(&output.stderr);
+            assert_eq!((said.len(), output.status.code()), (0, Some(1)), "{told}");
+            assert!(told.contains("is not from the process that has started it"), "{told}");
+        });
+    });
+}
+
+/// The kernel takes a program for privileged as well if its real user differs from the effective one.
+#[test]
+fn a_privileged_program_is_no_worker_and_starts_none() {
+    // SAFETY: the call takes nothing.
+    if !cfg!(target_os = "linux") || unsafe { libc::geteuid() } != 0 {
+        return eprintln!("only the superuser can start such a program: left out");
+    }
+    in_child_process(|| {
+        with_pool(1, async |pool| {
+            if env::var_os(FORGED).is_some() {
+                let error = pool.call("echo", "").await.unwrap_err();
+                let CallError::NotStarted(error) = error else { panic!("{error}") };
+                assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+                assert_eq!(workers().len(), 0);
+                return println!("an ordinary program: {error}");
+            }
+            let identity = identity_of(pool).await;
+            let rights: [fn() -> i32; 2] = [
+                // SAFETY: plain numbers. The user is another one, and the rights are the superuser's.
+                || unsafe { libc::setresuid(65534, 0, 0) },
+                // SAFETY: as above, for groups.
+                || unsafe { libc::setresgid(65534, 0, 0) },
+            ];
+            for change in rights {
+                let (said, output) = forge(&identity, |command| {
+                    // SAFETY: the function makes one system call.
+                    unsafe {
+                        command.pre_exec(move || match change() {
+                            0 => Ok(()),
+                            _ => Err(io::Error::last_os_error()),
+                        });
+                    }
+                    as_it_is(command)
+                });
+                let printed = String::from_utf8_lossy(&output.stdout);
+                assert!(printed.contains("an ordinary program: "), "{output:?}");
+                assert!(said.is_empty(), "it says hello to who forged the mark");
+            }
+        });
+    });
+}
+
+// ---- the process's end, not the socket's
+
+#[test]
+fn a_worker_that_dies_behind_a_fork_of_its_own_is_a_crash_at_once() {
+    in_child_process(|| {
+        let file = file("fork-and-exit");
+        note(&file, "the fork lives as long as this");
+        with_pool(1, async |pool| {
+            let call = pool.call("fork and exit", file.to_str().unwrap());
+            let error = timeout(Duration::from_secs(30), call).await.expect("it does not hang");
+            let Err(CallError::Crashed(status)) = error else { panic!("{error:?}") };
+            assert_eq!(status.code(), Some(9));
+            assert!(file.exists(), "the fork is still there");
+            assert_eq!(pool.call("echo", "abc").await.unwrap(), b"abc");
+        });
+        fs::remove_file(&file).unwrap();
+    });
+}
+
+#[test]
+fn an_idle_worker_that_dies_behind_a_fork_of_its_own_costs_no_call() {
+    in_child_process(|| {
+        let file = file("fork-and-return");
+        note(&file, "the fork lives as long as this");
+        with_pool(1, async |pool| {
+            for seen in [true, false] {
+                let worker = pid(pool).await;
+                pool.call("fork and return", file.to_str().unwrap()).await.unwrap();
+                kill(worker, libc::SIGKILL);
+                if seen {
+                    until_async(|| workers().iter().all(|other| other.pid != worker)).await;
+                } else {
+                    until(|| {
+                        workers().iter().all(|other| other.pid != worker || other.state == 'Z')
+                    });
+                }
+                let call = timeout(Duration::from_secs(30), pool.call("echo", "abc"));
+                assert_eq!(call.await.expect("it does not hang").unwrap(), b"abc");
+            }
+        });
+        fs::remove_file(&file).unwrap();
+    });
+}
+
+#[test]
+fn an_answer_given_before_a_worker_s_end_is_not_lost_with_it() {
+    in_child_process(|| {
+        with_pool(1, async |pool| {
+            for size in [10, 1 << 20] {
+                let call = spawn(pool.call("zeroes", size.to_string()));
+                yield_now().await;
+                assert_eq!(call.await.unwrap().unwrap().len(), size);
+                kill(workers()[0].pid, libc::SIGKILL);
+                no_workers().await;
+            }
+        });
+    });
+}
+
+#[test]
+fn a_crash_of_which_the_system_tells_nothing_is_told_as_that() {
+    in_child_process(|| {
+        // SAFETY: to ignore a signal takes no handler.
+        unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+        with_pool(1, async |pool| {
+            let error = pool.call("abort", "").await.unwrap_err();
+            assert!(matches!(error, CallError::Vanished), "{error:?}");
+            assert!(error.to_string().contains("ignores SIGCHLD"), "{error}");
+            assert_eq!(pool.call("echo", "abc").await.unwrap(), b"abc");
+        });
+    });
+}
+
+// ---- the terminal
+
+/// A new terminal: its two ends.
+fn terminal() -> (fs::File, OwnedFd) {
+    let (mut master, mut slave) = (0, 0);
+    let (name, settings, size) = (std::ptr::null_mut(), std::ptr::null(), std::ptr::null());
+    // SAFETY: the two places are ours; the other pointers may be null.
+    let result = unsafe { libc::openpty(&raw mut master, &raw mut slave, name, settings, size) };
+    assert_eq!(result, 0, "{}", io::Error::last_os_error());
+    // SAFETY: the call has just made these, and nothing else has them.
+    unsafe { (fs::File::from_raw_fd(master), OwnedFd::from_raw_fd(slave)) }
+}
+
+#[test]
+fn a_worker_that_uses_the_terminal_is_not_stopped() {
+    const TERMINAL: &str = "GROUND_TEST_TERMINAL";
+    if !cfg!(target_os = "linux") {
+        return eprintln!("other systems want other arguments for a terminal: left out");
+    }
+    in_child_process(|| {
+        let functions = functions();
+        if env::var_os(TERMINAL).is_none() {
+            let (mut master, slave) = terminal();
+            let mut command = Command::new(env::current_exe().unwrap());
+            command
+                .args(env::args().skip(1))
+                .env(TERMINAL, "1")
+                .stdout(Stdio::piped())
+                .stderr(slave);
+            // SAFETY: the function makes two system calls: it leads a session, at this terminal.
+            unsafe {
+                command.pre_exec(|| match (libc::setsid(), libc::ioctl(2, libc::TIOCSCTTY, 0)) {
+                    (1.., 0) => Ok(()),
+                    _ => Err(io::Error::last_os_error()),
+                });
+            }
+            let child = command.spawn().unwrap();
+            drop(command);
+            let output = child.wait_with_output().unwrap();
+            let mut shown = vec![0; 4096];
+            let count = master.read(&mut shown).unwrap();
+            let shown = String::from_utf8_lossy(&shown[..count]).into_owned();
+            assert!(output.status.success(), "{output:?} {shown}");
+            assert!(shown.contains("words of a worker"), "{shown}");
+            return;
+        }
+        let stderr = io::stderr();
+        let stderr = stderr.as_fd().as_raw_fd();
+        // SAFETY: a C record for which zeroes are valid; it lives through both calls.
+        unsafe {
+            let mut settings: libc::termios = std::mem::zeroed();
+            assert_eq!(libc::tcgetattr(stderr, &raw mut settings), 0);
+            settings.c_lflag |= libc::TOSTOP;
+            assert_eq!(libc::tcsetattr(stderr, libc::TCSANOW, &raw const settings), 0);
+        }
+        block_on(async {
+            let pool = ProcessPool::builder(functions).workers(1).build().unwrap();
+            let told = timeout(Duration::from_secs(30), pool.call("tell", "words of a worker"));
+            assert_eq!(text(&told.await.expect("it was stopped").unwrap()), "told");
+            let asked = timeout(Duration::from_secs(30), pool.call("ask", ""));
+            let asked = asked.await.expect("it was stopped").unwrap();
+            assert!(text(&asked).contains("Input/output error"), "{}", text(&asked));
+        });
+    });
+}
+
+// ---- long messages
+
+#[test]
+fn long_requests_and_answers_are_held_once() {
+    const LONG: usize = 64 << 20;
+    in_child_process(|| {
+        with_pool(1, async |pool| {
+            pool.call("echo", "").await.unwrap();
+            let bytes = vec![7; LONG];
+            counting::start();
+            let call = pool.call("echo", bytes);
+            let after_the_call = counting::now();
+            assert!(after_the_call.bytes < 1 << 16, "{after_the_call:?}: it was copied");
+            let answer = call.await.unwrap();
+            assert!(answer.len() == LONG && answer.iter().all(|byte| *byte == 7));
+            // The request is gone, which was there before the count, and the answer is here.
+            let held = counting::now().bytes;
+            assert!(held < 1 << 20, "{held} bytes beyond the answer's");
+            assert!(answer.capacity() < LONG + (1 << 16), "{}", answer.capacity());
         });
     });
 }

@@ -182,8 +182,9 @@ impl Command {
     ///
     /// # Errors
     /// Outside of a runtime. The system's, with the program's name in front and std's error as its source;
-    /// [`NotFound`](ErrorKind::NotFound) if there is no such program (or no such directory to start in). Also if there are
-    /// no descriptors left for what the child is watched by; it is killed then.
+    /// [`NotFound`](ErrorKind::NotFound) if there is no such program (or no such directory to start in);
+    /// [`QuotaExceeded`](ErrorKind::QuotaExceeded) if there may be no more processes. Also if there are no descriptors left
+    /// for what the child is watched by; it is killed then.
     ///
     /// ```
     /// use runtime::process::Command;
@@ -210,11 +211,13 @@ impl Command {
         }
         let mut child = self.std.spawn().map_err(|error| self.not_started(error))?;
         let ends = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let running = Running { child, descriptor: None };
+        let running = Running { child, watch: None };
         let mut child =
             Child { stdin: None, stdout: None, stderr: None, state: State::Running(running) };
         // From here on its drop kills and reaps what has been started.
-        child.watch()?;
+        if let State::Running(running) = &mut child.state {
+            running.watch()?;
+        }
         child.stdin = ends.0.map(PipeWriter::new).transpose()?;
         child.stdout = ends.1.map(PipeReader::new).transpose()?;
         child.stderr = ends.2.map(PipeReader::new).transpose()?;
@@ -297,6 +300,7 @@ impl Command {
     }
 
     fn not_started(&self, source: io::Error) -> io::Error {
+        let source = os::explain_shortage(source, "process");
         let program = self.std.get_program().to_owned();
         let dir = self.std.get_current_dir().map(Path::to_owned);
         io::Error::new(source.kind(), NotStarted { program, dir, source })
@@ -359,13 +363,13 @@ impl Child {
         }
     }
 
-    /// Waits for the end. First closes [`stdin`](Self::stdin), if it is still here, so that a program that reads to the end
+    /// Waits for the end, in whichever runtime it is called. First closes [`stdin`](Self::stdin), if it is still here, so that a program that reads to the end
     /// of it comes to one. A program that writes more than a pipe holds (64 KiB on Linux) into one that nobody reads does
     /// not end: read it, drop it, or use [`wait_with_output`](Self::wait_with_output).
     ///
     /// # Errors
-    /// The system's. If `SIGCHLD` is ignored in this process, or other code of it has reaped the child, nobody knows any
-    /// more how it ended, and the error says so.
+    /// The system's; outside of a runtime. If `SIGCHLD` is ignored in this process, or other code of it has reaped the
+    /// child, nothing tells any more how it ended, and the error says so.
     ///
     /// # Cancel safety
     /// Dropped before it is ready, it can be called again; only `stdin` stays closed.
@@ -533,16 +537,6 @@ impl Child {
         self.leave();
     }
 
-    fn watch(&mut self) -> io::Result<()> {
-        if let State::Running(running) = &mut self.state
-            && let Some(descriptor) = os::process_descriptor(running.child.id())?
-        {
-            let socket = AsyncSocket::new(descriptor)?;
-            running.descriptor = Some(socket.with_label(|_, f| f.write_str("child process")));
-        }
-        Ok(())
-    }
-
     /// Has it reaped, if it has not been, without waiting.
     fn leave(&mut self) {
         // The status is nobody's: this is the drop.
@@ -579,17 +573,51 @@ impl fmt::Debug for Child {
 /// A child that has not been reaped, and what tells of its end.
 struct Running {
     child: std::process::Child,
-    /// Where the system has it.
-    descriptor: Option<AsyncSocket<OwnedFd>>,
+    /// By which runtime it is watched, and the descriptor for that where the system has it.
+    watch: Option<(Handle, Option<AsyncSocket<OwnedFd>>)>,
 }
 
 impl Running {
+    /// Has the current runtime watch it.
+    fn watch(&mut self) -> io::Result<()> {
+        let home = Handle::try_current().ok_or_else(|| {
+            io::Error::other(
+                "a wait for a child process outside of a runtime: await it inside runtime::block_on(async { .. })",
+            )
+        })?;
+        let descriptor = match os::process_descriptor(self.child.id())? {
+            Some(descriptor) => {
+                Some(AsyncSocket::new(descriptor)?.with_label(|_, f| f.write_str("child process")))
+            }
+            None => None,
+        };
+        self.watch = Some((home, descriptor));
+        Ok(())
+    }
+
     async fn wait(&mut self) -> io::Result<ExitStatus> {
-        if let Some(descriptor) = &self.descriptor {
+        loop {
+            if !self.is_watched_here() {
+                self.watch()?;
+            }
+            let Some((_, Some(descriptor))) = &self.watch else {
+                return self.wait_by_signal().await;
+            };
             let child = &mut self.child;
             let look = |_: &_| look(child)?.ok_or_else(|| ErrorKind::WouldBlock.into());
-            return descriptor.read_with(look).await;
+            let result = descriptor.read_with(look).await;
+            // If it was begun in one runtime and went on in another, the error says only that.
+            if result.is_ok() || self.is_watched_here() {
+                return result;
+            }
         }
+    }
+
+    fn is_watched_here(&self) -> bool {
+        self.watch.as_ref().is_some_and(|(home, _)| home.is_current())
+    }
+
+    async fn wait_by_signal(&mut self) -> io::Result<ExitStatus> {
         let mut told = signals([Signal::CHILD]);
         loop {
             if let Some(status) = self.look()? {

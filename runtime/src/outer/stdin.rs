@@ -35,7 +35,6 @@ use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::thread;
 
 use crate::sys::os;
 
@@ -89,7 +88,8 @@ impl Stdin {
     /// Reads some bytes into `buffer`: as many as there are, at least one. Zero is the end (or the buffer is empty).
     ///
     /// # Errors
-    /// The system's, and that it gives no thread; or in a child of `fork`, if its parent has read.
+    /// The system's; [`QuotaExceeded`](ErrorKind::QuotaExceeded) if it gives no thread; or in a child of `fork`, if its
+    /// parent has read.
     ///
     /// # Cancel safety
     /// Dropped before it is ready, it has taken nothing; what comes in meanwhile is kept for the next.
@@ -204,8 +204,7 @@ impl Ticket {
             return Poll::Ready(result);
         }
         if !input.has_thread {
-            let thread = thread::Builder::new().name("stdin".into()).spawn(read_on_demand);
-            if let Err(error) = thread {
+            if let Err(error) = os::start_thread("stdin", read_on_demand) {
                 drop(input);
                 return Poll::Ready(Err(error));
             }

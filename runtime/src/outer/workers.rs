@@ -13,12 +13,13 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
 
+use crate::sys::os;
 use crate::{Handle, Runtime};
 
 /// Starts `count` threads, each with a runtime of its own on which `start(index)` runs to its end.
 ///
 /// # Errors
-/// If a thread or a runtime cannot be made. Nothing tells those that were made already: they run on, so a caller who gives
+/// If a thread ([`QuotaExceeded`](io::ErrorKind::QuotaExceeded)) or a runtime cannot be made. Nothing tells those that were made already: they run on, so a caller who gives
 /// up should end the process, or set a token that they listen to.
 ///
 /// ```
@@ -37,7 +38,7 @@ where
     for index in 0..count {
         let start = Arc::clone(&start);
         let (ready, is_ready) = mpsc::channel();
-        let thread = thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+        let thread = os::start_thread(&format!("worker-{index}"), move || {
             let runtime = Runtime::new();
             let told = match &runtime {
                 Ok(runtime) => Ok(runtime.handle()),

@@ -38,7 +38,10 @@ use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 mod process;
-pub(crate) use process::{process_descriptor, send_signal, set_blocking, wait_readable};
+pub(crate) use process::{
+    TerminalStops, is_parents_socket, is_privileged, process_descriptor, send_signal, set_blocking,
+    wait_readable,
+};
 
 #[cfg(any(target_os = "illumos", target_os = "solaris"))]
 use libc::___errno as errno_place;
@@ -65,7 +68,7 @@ pub(crate) use libc::{
 pub(crate) use super::Stack;
 use super::fork;
 pub(crate) use super::fork::generation as fork_generation;
-pub(crate) use threads::OsThread;
+pub(crate) use threads::{OsThread, explain_shortage, start_thread};
 
 /// The most subscriptions at a time in the process. Each slot that was ever used keeps two descriptors.
 pub(crate) const SLOT_COUNT: usize = 256;

@@ -50,7 +50,7 @@ use std::time::{Duration, Instant};
 use slab::Slab;
 
 use super::{Job, PoolInUse, PoolStats, Slot, Unblock, UnblockError};
-use crate::sys::os::{OsThread, fork_generation};
+use crate::sys::os::{self, OsThread, fork_generation};
 
 /// The pool. What it decides, it decides under `shared`; waking and starting come after unlocking.
 ///
@@ -105,10 +105,7 @@ impl Config {
         demote: true,
         bound: 65_536,
         linger: Duration::from_secs(10),
-        start: |pool, name| {
-            let builder = thread::Builder::new().name(name);
-            builder.spawn(move || pool.work()).map(drop)
-        },
+        start: |pool, name| os::start_thread(&name, move || pool.work()).map(drop),
     };
 }
 

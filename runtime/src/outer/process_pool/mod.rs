@@ -13,7 +13,7 @@
 //! |--------------------------------------|----------------------------|---------------------------|-------------------------|
 //! | the function returns                 | its bytes                  | stays                     | same worker             |
 //! | the function panics                  | `Panicked`, its words      | stays                     | same worker             |
-//! | the worker crashes, exits, is killed | `Crashed`, its status      | is waited for             | a new worker            |
+//! | the worker crashes, exits, is killed | `Crashed`, its status; `Vanished` if that is not to be had | is waited for | a new worker |
 //! | ... before it has taken the job in   | (another worker's answer)  | is waited for             |                         |
 //! | ... while it has nothing to do       |                            | is waited for             | a new worker            |
 //! | the answer is too long               | `TooLong`                  | is killed                 | a new worker            |
@@ -35,7 +35,7 @@ mod worker;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::io;
 use std::mem;
 use std::num::NonZeroUsize;
@@ -50,7 +50,7 @@ use std::time::{Duration, Instant};
 use crate::{Handle, JoinHandle, now, sleep, spawn_named};
 
 pub use worker::{Function, Functions, functions};
-use worker::{Lost, RETURNED, Worker, frame};
+use worker::{Lost, RETURNED, Worker, note_pool};
 
 /// Worker processes that call functions for this one.
 ///
@@ -102,7 +102,10 @@ impl ProcessPool {
         Builder { functions, workers, queue: 65_536, longest: 64 << 20 }
     }
 
-    /// Has a worker call the function of this name, and gives what it returns.
+    /// Has a worker call the function of this name in the pool's list, and gives what it returns.
+    ///
+    /// `bytes` that are a `Vec` are moved, others are copied by this call, on the loop: 64 MiB of them take tens of
+    /// milliseconds. From there they go to the worker in pieces, as the socket has room.
     ///
     /// The job is queued by this call, not by the first poll, so calls made one after the other run side by side. Dropping
     /// what it returns gives the job up: if it has begun, the worker that computes it is killed.
@@ -112,9 +115,9 @@ impl ProcessPool {
     ///
     /// # Cancel safety
     /// Polling through a reference (`&mut call`, in a select or a timeout) loses nothing. Dropping gives the job up.
-    pub fn call(&self, function: &str, bytes: impl AsRef<[u8]>) -> Call {
+    pub fn call(&self, function: &str, bytes: impl Into<Vec<u8>>) -> Call {
         let slot = Rc::new(Slot::default());
-        let number = match self.inner.submit(function, bytes.as_ref(), &slot) {
+        let number = match self.inner.submit(function, bytes.into(), &slot) {
             Ok(number) => Some(number),
             Err(error) => {
                 slot.finish(Err(error));
@@ -202,6 +205,7 @@ impl Builder {
                 "a ProcessPool outside of a runtime: make it inside runtime::block_on(async { .. })",
             )
         })?;
+        note_pool();
         let inner = Inner { settings: self, home, count: Rc::default(), state: RefCell::default() };
         Ok(ProcessPool { inner: Rc::new(inner) })
     }
@@ -301,6 +305,9 @@ pub enum CallError {
     Panicked(String),
     /// The worker's process ended in the middle of it, and how. What the function has done until then is done.
     Crashed(ExitStatus),
+    /// As `Crashed`, and the system does not tell how: this process ignores `SIGCHLD`, or other code of it waits for
+    /// children that are not its own.
+    Vanished,
     /// The pool was closed, or its runtime has ended.
     Closed,
     /// No worker could be started, and so the function was not called.
@@ -324,6 +331,10 @@ impl fmt::Display for CallError {
             }
             CallError::Panicked(words) => write!(f, "the function panicked: {words}"),
             CallError::Crashed(status) => write!(f, "the worker process crashed ({status})"),
+            CallError::Vanished => f.write_str(
+                "the worker process crashed, how is not known: this process ignores SIGCHLD, or waits for children that \
+                 are not its own",
+            ),
             CallError::Closed => f.write_str("the process pool is closed"),
             CallError::NotStarted(_) => f.write_str("no worker process could be started"),
             CallError::TooLong { length, longest } => {
@@ -388,7 +399,7 @@ impl Inner {
     fn submit(
         self: &Rc<Self>,
         function: &str,
-        bytes: &[u8],
+        bytes: Vec<u8>,
         slot: &Rc<Slot>,
     ) -> Result<u64, CallError> {
         let Builder { functions, workers, queue, longest } = self.settings;
@@ -412,7 +423,7 @@ impl Inner {
         let number = state.calls;
         state.calls += 1;
         let (slot, count) = (Rc::clone(slot), Rc::clone(&self.count));
-        state.queue.insert(number, Job { request: frame(function, bytes), slot, _count: count });
+        state.queue.insert(number, Job { function, bytes, slot, _count: count });
         let (idle, keepers) = (state.idle.pop(), state.keepers.len());
         drop(state); // to wake and to spawn is told to an instrument, which is foreign code
         if let Some((_, keeper)) = idle {
@@ -453,12 +464,12 @@ impl Inner {
             let pool = pool; // whole
             let mut worker = None;
             loop {
-                let Some(job) = pool.0.next_job(seat, worker.as_ref()).await else {
+                let Some(job) = pool.0.next_job(seat, worker.as_mut()).await else {
                     worker = None;
                     continue;
                 };
                 let answer = {
-                    let mut answer = pin!(pool.0.answer(&job.request, &mut worker));
+                    let mut answer = pin!(pool.0.answer(&job, &mut worker));
                     poll_fn(|cx| match job.slot.is_given_up(cx) {
                         true => Poll::Ready(None), // the answer's future is dropped, and with it the worker it has taken
                         false => answer.as_mut().poll(cx).map(Some),
@@ -473,9 +484,15 @@ impl Inner {
     }
 
     /// The first job of the queue, when there is one; `None` if the worker that waits for it has ended.
-    async fn next_job(&self, seat: u64, worker: Option<&Worker>) -> Option<Job> {
+    async fn next_job(&self, seat: u64, worker: Option<&mut Worker>) -> Option<Job> {
+        let mut ended = pin!(async {
+            match worker {
+                Some(worker) => worker.ended().await,
+                None => pending().await,
+            }
+        });
         poll_fn(|cx| {
-            let has_ended = worker.is_some_and(|worker| worker.poll_ended(cx).is_ready());
+            let has_ended = ended.as_mut().poll(cx).is_ready();
             let mut state = self.state.borrow_mut();
             state.idle.retain(|(idle, _)| *idle != seat);
             if has_ended {
@@ -493,19 +510,15 @@ impl Inner {
     }
 
     /// What a worker answers. The worker is back in its place if it is of further use.
-    async fn answer(
-        &self,
-        request: &[u8],
-        place: &mut Option<Worker>,
-    ) -> Result<Vec<u8>, CallError> {
+    async fn answer(&self, job: &Job, place: &mut Option<Worker>) -> Result<Vec<u8>, CallError> {
         let longest = self.settings.longest;
         let mut may_try_another = true;
         loop {
-            let worker = match place.take() {
+            let mut worker = match place.take() {
                 Some(worker) => worker,
                 None => self.start().await?,
             };
-            match worker.exchange(request, longest).await {
+            match worker.exchange(job.function, &job.bytes, longest).await {
                 Ok((kind, bytes)) => {
                     *place = Some(worker);
                     return match kind {
@@ -517,7 +530,8 @@ impl Inner {
                 // Once: a second worker that does not survive it may have died of it.
                 Err(Lost::Untaken) if may_try_another => may_try_another = false,
                 Err(Lost::Untaken | Lost::Ended) => {
-                    return Err(CallError::Crashed(worker.end().await));
+                    let status = worker.end().await;
+                    return Err(status.map_or(CallError::Vanished, CallError::Crashed));
                 }
             }
         }
@@ -551,7 +565,9 @@ impl Inner {
 
 /// A call on its way. Dropped unanswered, it tells the caller that the pool is closed: that is why it was.
 struct Job {
-    request: Vec<u8>,
+    /// Its number in the list.
+    function: u64,
+    bytes: Vec<u8>,
     slot: Rc<Slot>,
     _count: Rc<()>,
 }

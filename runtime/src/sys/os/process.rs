@@ -6,11 +6,14 @@
 //! | `send_signal`        | `kill`                  | std sends SIGKILL alone                                          |
 //! | `set_blocking`       | `ioctl(FIONBIO)`        | std has it for sockets only, and pipes are handed on, too        |
 //! | `wait_readable`      | `poll`                  | std has none; for descriptors that no reactor may watch          |
+//! | `is_privileged`      | `getauxval`, `issetugid` | std has none                                                    |
+//! | `is_parents_socket`  | `SO_PEERCRED`           | std's is unstable                                                |
+//! | `TerminalStops`      | `pthread_sigmask`       | std has none                                                     |
 //!
 //! What it does not do: start, reap or know processes. std does, and holds a child's number as long as the child has not
 //! been waited for, so that it cannot be another's.
 //!
-//! Comes from: outer/process.rs, outer/pipe.rs, outer/stdin.rs. Goes to: the kernel.
+//! Comes from: outer/process.rs, outer/process_pool, outer/pipe.rs, outer/stdin.rs. Goes to: the kernel.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -74,6 +77,123 @@ pub(crate) fn wait_readable(fd: BorrowedFd<'_>) -> io::Result<()> {
     match done(unsafe { libc::poll(&raw mut entry, 1, -1) }) {
         Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
         _ => Ok(()), // interrupted is as good as readable: the caller tries, and comes back
+    }
+}
+
+/// Whether this process may do what the user who started it may not: a set-user-ID or set-group-ID program, one with file
+/// capabilities, or one whose effective user or group is not the real one (a program that it starts is in the same
+/// position). Such a process must not act on what its environment says.
+pub(crate) fn is_privileged() -> bool {
+    // SAFETY: the call takes nothing and cannot fail. So do the three below.
+    let user = unsafe { libc::getuid() };
+    // SAFETY: as above.
+    let group = unsafe { libc::getgid() };
+    // SAFETY: as above.
+    let is_other_group = group != unsafe { libc::getegid() };
+    user != effective_user() || is_other_group || was_privileged_at_start()
+}
+
+fn effective_user() -> libc::uid_t {
+    // SAFETY: the call takes nothing and cannot fail.
+    unsafe { libc::geteuid() }
+}
+
+/// By what the kernel noted at exec: it stays when the process gives its privileges up.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn was_privileged_at_start() -> bool {
+    // SAFETY: the call takes a number, and reads what the kernel has left for the process. Unknown numbers give zero.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}
+
+#[cfg(any(
+    target_vendor = "apple",
+    target_os = "freebsd",
+    target_os = "dragonfly",
+    target_os = "netbsd",
+    target_os = "openbsd",
+))]
+fn was_privileged_at_start() -> bool {
+    // SAFETY: the call takes nothing.
+    unsafe { libc::issetugid() != 0 }
+}
+
+#[cfg(not(any(
+    target_os = "linux",
+    target_os = "android",
+    target_vendor = "apple",
+    target_os = "freebsd",
+    target_os = "dragonfly",
+    target_os = "netbsd",
+    target_os = "openbsd",
+)))]
+fn was_privileged_at_start() -> bool {
+    false
+}
+
+/// Whether this is one end of a socket pair made by this process's parent, under this process's effective user.
+///
+/// # Errors
+/// The kernel's, if it is no socket.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn is_parents_socket(socket: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut size = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: both places are ours, of the size given, and live through the call.
+    done(unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut peer).cast(),
+            &raw mut size,
+        )
+    })?;
+    let is_parent =
+        u32::try_from(peer.pid).is_ok_and(|pid| pid == std::os::unix::process::parent_id());
+    Ok(is_parent && peer.uid == effective_user())
+}
+
+/// The other systems do not say which process made a pair; its user is that of the file.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn is_parents_socket(socket: BorrowedFd<'_>) -> io::Result<bool> {
+    use std::os::unix::fs::{FileTypeExt, MetadataExt};
+    let file = std::fs::File::from(socket.try_clone_to_owned()?).metadata()?;
+    Ok(file.file_type().is_socket() && file.uid() == effective_user())
+}
+
+/// While it lives, `SIGTTOU` and `SIGTTIN` are blocked on the thread that made it; programs started meanwhile by this
+/// thread have them blocked from the start. A background process then writes to its terminal in spite of `stty tostop`, and
+/// its reads from the terminal fail with `EIO`, where either would stop the process.
+pub(crate) struct TerminalStops {
+    before: libc::sigset_t,
+    /// The mask is a thread's.
+    _bound: std::marker::PhantomData<*const ()>,
+}
+
+impl TerminalStops {
+    pub(crate) fn block() -> TerminalStops {
+        // SAFETY: a C record for which zeroes are valid.
+        let mut stops: libc::sigset_t = unsafe { std::mem::zeroed() };
+        // SAFETY: as above.
+        let mut before: libc::sigset_t = unsafe { std::mem::zeroed() };
+        // SAFETY: the set is ours to write.
+        unsafe { libc::sigemptyset(&raw mut stops) };
+        for signal in [libc::SIGTTOU, libc::SIGTTIN] {
+            // SAFETY: as above. It fails only for numbers that are no signals.
+            unsafe { libc::sigaddset(&raw mut stops, signal) };
+        }
+        // SAFETY: both sets are ours and live through the call, which fails only for an unknown first argument.
+        unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const stops, &raw mut before) };
+        TerminalStops { before, _bound: std::marker::PhantomData }
+    }
+}
+
+impl Drop for TerminalStops {
+    fn drop(&mut self) {
+        // SAFETY: the set is ours, filled by `block`, and only read.
+        unsafe {
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, std::ptr::null_mut())
+        };
     }
 }
 

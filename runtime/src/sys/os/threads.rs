@@ -6,9 +6,39 @@
 //!
 //! What it does not do: decide who goes (outer/pool/lanes.rs). Elsewhere than on Linux nobody can, and nobody does.
 //!
-//! Comes from: outer/pool/lanes.rs. Goes to: the kernel.
+//! Beside that: to start a thread with errors that say what is short.
+//!
+//! Comes from: outer/pool/lanes.rs, and all in outer/ that start threads or processes. Goes to: the kernel.
 
+use std::io;
+use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
+
+/// Starts a thread of this name.
+///
+/// # Errors
+/// [`explain_shortage`]'s.
+pub(crate) fn start_thread<T: Send + 'static>(
+    name: &str,
+    run: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<JoinHandle<T>> {
+    let thread = Builder::new().name(name.to_owned()).spawn(run);
+    thread.map_err(|error| explain_shortage(error, "thread"))
+}
+
+/// What the kernel means if it starts no thread or process: `EAGAIN` is a limit that was reached, by its number a
+/// [`WouldBlock`](io::ErrorKind::WouldBlock), which code around sockets takes for "wait until it is ready". It becomes
+/// [`QuotaExceeded`](io::ErrorKind::QuotaExceeded); other errors stay as they are.
+pub(crate) fn explain_shortage(error: io::Error, of: &str) -> io::Error {
+    if error.kind() != io::ErrorKind::WouldBlock {
+        return error;
+    }
+    let text = format!(
+        "the system starts no further {of}: a limit was reached, of the user (ulimit -u), of the container or service \
+         (pids.max), or of memory ({error})"
+    );
+    io::Error::new(io::ErrorKind::QuotaExceeded, text)
+}
 
 /// A thread as others may look at it and send it behind. Only as long as it lives: its owner has to see to that.
 #[derive(Debug)]
