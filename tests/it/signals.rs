@@ -575,6 +575,76 @@ fn a_forked_child_subscribes_for_itself_and_the_parent_hears_only_its_own() {
     }
 }
 
+/// The first thread of the process gets what is sent to the process, and it sleeps: the signal is often pending when the
+/// subscription ends.
+#[test]
+fn a_signal_pending_at_the_drop_of_its_last_subscription_is_discarded() {
+    in_child_process(|| {
+        block_on(async {
+            let list = [Signal::USER1, Signal::USER2, Signal::ALARM, Signal::TERMINATE];
+            for round in 0..1000 {
+                let some = &list[..=round % list.len()];
+                let all = signals(some.iter().copied()).unwrap();
+                some.iter().copied().for_each(send);
+                drop(all);
+                assert!(list.iter().all(|signal| disposition(*signal) == libc::SIG_DFL));
+            }
+        });
+    });
+}
+
+#[test]
+fn a_signal_pending_at_the_drop_of_one_of_two_subscriptions_is_told_to_the_other() {
+    in_child_process(|| {
+        block_on(async {
+            for _ in 0..300 {
+                let leaving = signals([Signal::USER1, Signal::USER2]).unwrap();
+                let mut staying = signals([Signal::USER1]).unwrap();
+                send(Signal::USER1);
+                send(Signal::USER2);
+                drop(leaving);
+                assert_eq!(staying.next().await, Signal::USER1);
+            }
+        });
+    });
+}
+
+#[test]
+fn the_end_of_a_subscription_to_child_ends_loses_no_child_s_status() {
+    in_child_process(|| {
+        block_on(async {
+            for _ in 0..200 {
+                let mut child = std::process::Command::new("true").spawn().unwrap();
+                while child.try_wait().expect("its status is not lost").is_none() {
+                    drop(signals([Signal::CHILD]).unwrap());
+                }
+            }
+        });
+    });
+}
+
+#[test]
+fn a_fork_ignores_a_signal_that_was_ignored_before_the_parent_subscribed() {
+    in_child_process(|| {
+        // SAFETY: to ignore a signal takes no handler.
+        unsafe { libc::signal(libc::SIGHUP, libc::SIG_IGN) };
+        block_on(async {
+            let _signals = signals([Signal::HANGUP]).unwrap();
+            // SAFETY: the child makes two calls, both allowed there.
+            let pid = unsafe { libc::fork() };
+            if pid == 0 {
+                raise(Signal::HANGUP);
+                // SAFETY: ends the child without running anything of the parent's.
+                unsafe { libc::_exit(7) };
+            }
+            let mut status = 0;
+            // SAFETY: `status` lives through the call, and the child is ours.
+            assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+            assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 7, "{status:#x}");
+        });
+    });
+}
+
 /// Lets the loop ask the kernel a few times: a turn polls up to 64 times before it does.
 async fn settle() {
     for _ in 0..200 {

@@ -9,6 +9,7 @@
 //!   signal, on several runtimes, are all told.
 //! - A subscription lasts from the return of [`signals`] to the drop of [`Signals`]. A signal that comes before the first
 //!   poll is not lost. The last subscriber of a signal puts back what the signal did before, be it to end the process.
+//!   A signal that came before that and was not taken is lost with the subscription; it never does what was put back.
 //! - Signals coalesce, as in Unix: two of a kind that come before the first is taken are one. They are a reason to look
 //!   at something, never a count.
 //! - A task that takes signals without end spends its poll's operations on them, as with any socket, so a flood of
@@ -17,8 +18,10 @@
 //! What it does not do: tell who sent the signal, change any thread's signal mask, or call the handler that was there
 //! before.
 //!
-//! After fork(), the child still catches what the parent caught, with nobody to tell, until it calls exec (which resets
-//! all) or subscribes by itself: that first puts back what was there before the parent's subscriptions.
+//! After fork(), the child has the parent's handler and none of its subscriptions. A signal that comes there does what it
+//! did before the parent subscribed: it is ignored, or its default happens (also where the parent had a handler of its
+//! own before). What the child itself subscribes to puts back the rest of it first, and so does the drop of a
+//! subscription that it has inherited; exec resets all.
 //!
 //! Comes from: server's main, or anybody. Goes to: async_socket.rs (to wait), sys/os.rs (to be told).
 

@@ -17,7 +17,9 @@
 //! byte then wakes it once for nothing, and a late bit that it does not want is masked out by `take`.
 //!
 //! Dispositions (what a signal does to the process) are counted, under a lock that the handler never takes: the first
-//! subscriber of a signal puts our handler in, the last one puts back what was there.
+//! subscriber of a signal puts our handler in, the last one puts back what was there. A signal that was sent while our
+//! handler was in may be pending still, for a thread that has not run since; it must not do what was put back (end the
+//! process, most often). So the signal is ignored for a moment before, which makes the kernel discard what is pending.
 //!
 //! Processes, pipes and standard input need less; that stands in os/process.rs.
 //! Beside the signals, what a worker process of the process pool needs and std does not have: to take its standard input
@@ -85,6 +87,9 @@ static TABLE: Mutex<Table> = Mutex::new(Table::new(0));
 /// The generation (see fork.rs) that the slots are of.
 static OWNER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
 
+/// The signals that were ignored when our handler was put in. For the handler in a forked child, which may not lock.
+static IGNORED_BEFORE: AtomicU64 = AtomicU64::new(0);
+
 struct Slot {
     writer: AtomicI32,
     wanted: AtomicU64,
@@ -100,8 +105,10 @@ extern "C" fn on_signal(number: i32) {
     if OWNER.load(Ordering::Relaxed) != fork::counted() {
         // In a forked child whose parent had subscribed: nobody here reads the sockets, and they are the parent's, too. As if
         // never caught. (The mask is full here: it comes when the handler has returned.)
+        let was_ignored = IGNORED_BEFORE.load(Ordering::Relaxed) & bit(number) != 0;
+        let before = if was_ignored { libc::SIG_IGN } else { libc::SIG_DFL };
         // SAFETY: it may be called in a handler.
-        unsafe { libc::signal(number, libc::SIG_DFL) };
+        unsafe { libc::signal(number, before) };
         // SAFETY: as above.
         unsafe { libc::raise(number) };
         return;
@@ -255,6 +262,10 @@ impl Table {
             self.caught.entry(number).or_insert(Caught { subscribers: 0, before: previous });
         if !is_ours(&previous) {
             caught.before = previous; // somebody has put another in since
+            match previous.sa_sigaction {
+                libc::SIG_IGN => IGNORED_BEFORE.fetch_or(bit(number), Ordering::Relaxed),
+                _ => IGNORED_BEFORE.fetch_and(!bit(number), Ordering::Relaxed),
+            };
         }
         caught.subscribers += 1;
         Ok(())
@@ -279,12 +290,25 @@ impl Slot {
     }
 }
 
-/// Puts `before` back, unless somebody else has put another handler over ours: that one stays. Cannot fail: the number
-/// has been accepted once, and the disposition is the kernel's own.
+/// Puts `before` back, unless somebody else has put another handler over ours: that one stays. What is pending is
+/// discarded. Cannot fail: the number has been accepted once, and the disposition is the kernel's own.
 fn restore(number: i32, before: &libc::sigaction) {
-    if set_disposition(number, None).is_ok_and(|current| is_ours(&current)) {
-        let _ = set_disposition(number, Some(before));
+    if !set_disposition(number, None).is_ok_and(|current| is_ours(&current)) {
+        return;
     }
+    // A child that ends while SIGCHLD is ignored is reaped by the kernel, and its status is lost. By default it does
+    // nothing, so a pending one may come.
+    if number != SIGCHLD {
+        let _ = set_disposition(number, Some(&ignored()));
+    }
+    let _ = set_disposition(number, Some(before));
+}
+
+fn ignored() -> libc::sigaction {
+    // SAFETY: a C record for which zeroes are valid: no flags, an empty mask.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = libc::SIG_IGN;
+    action
 }
 
 fn ours() -> libc::sigaction {
