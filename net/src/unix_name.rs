@@ -467,24 +467,28 @@ mod tests {
         fs::create_dir(&folder).expect("it is new");
         let (path, victim) = (folder.join("socket"), folder.join("victim"));
         let listener = UnixListener::bind(&victim).expect("its name is free");
-        fs::set_permissions(&victim, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
-        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
-        socket.bind(&SockAddr::unix(&path).unwrap()).expect("its name is free");
+        fs::set_permissions(&victim, std::os::unix::fs::PermissionsExt::from_mode(0o700))
+            .expect("it works in a folder of our own");
+        let socket =
+            Socket::new(Domain::UNIX, Type::STREAM, None).expect("it works in a folder of our own");
+        socket
+            .bind(&SockAddr::unix(&path).expect("it works in a folder of our own"))
+            .expect("its name is free");
         plant(&path, &victim);
         let owned = UnixOptions::new().mode(0o777).own(&socket, &path).map(drop);
         let mode = fs::metadata(&victim).expect("it is still there").mode() & 0o777;
         drop(listener);
-        fs::remove_dir_all(folder).unwrap();
+        fs::remove_dir_all(folder).expect("it works in a folder of our own");
         (owned, mode)
     }
 
     #[test]
     fn mode_does_not_follow_a_symlink_planted_after_bind() {
         let (owned, mode) = planted("symlink", |path, victim| {
-            fs::remove_file(path).unwrap();
-            symlink(victim, path).unwrap();
+            fs::remove_file(path).expect("it works in a folder of our own");
+            symlink(victim, path).expect("it works in a folder of our own");
         });
-        assert!(owned.unwrap_err().to_string().contains("another file came into"));
+        assert!(owned.expect_err("it was replaced").to_string().contains("another file came into"));
         assert_eq!(mode, 0o700);
     }
 
@@ -492,10 +496,10 @@ mod tests {
     #[cfg(target_os = "linux")]
     fn mode_leaves_a_hard_link_planted_after_bind_alone() {
         let (owned, mode) = planted("hard-link", |path, victim| {
-            fs::remove_file(path).unwrap();
-            fs::hard_link(victim, path).unwrap();
+            fs::remove_file(path).expect("it works in a folder of our own");
+            fs::hard_link(victim, path).expect("it works in a folder of our own");
         });
-        assert!(owned.unwrap_err().to_string().contains("another file came into"));
+        assert!(owned.expect_err("it was replaced").to_string().contains("another file came into"));
         assert_eq!(mode, 0o700);
     }
 
@@ -505,16 +509,24 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("gu-swapped-{}", std::process::id()));
         fs::create_dir(&folder).expect("it is new");
         let at = |name: &str| -> PathBuf { folder.join(name) };
-        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
-        socket.bind(&SockAddr::unix(at("socket")).unwrap()).unwrap();
-        let file = File::at(&at("socket")).unwrap();
-        fs::write(at("victim"), "").unwrap();
-        let before = fs::metadata(at("victim")).unwrap().mode();
-        fs::rename(at("socket"), at("elsewhere")).unwrap();
-        symlink(at("victim"), at("socket")).unwrap();
+        let socket =
+            Socket::new(Domain::UNIX, Type::STREAM, None).expect("it works in a folder of our own");
+        socket
+            .bind(&SockAddr::unix(at("socket")).expect("it works in a folder of our own"))
+            .expect("it works in a folder of our own");
+        let file = File::at(&at("socket")).expect("it works in a folder of our own");
+        fs::write(at("victim"), "").expect("it works in a folder of our own");
+        let before = fs::metadata(at("victim")).expect("it works in a folder of our own").mode();
+        fs::rename(at("socket"), at("elsewhere")).expect("it works in a folder of our own");
+        symlink(at("victim"), at("socket")).expect("it works in a folder of our own");
         let result = file.set_mode(0o777, &socket);
-        assert!(result.unwrap_err().to_string().contains("another file came into"));
-        assert_eq!(fs::metadata(at("victim")).unwrap().mode(), before);
-        fs::remove_dir_all(folder).unwrap();
+        assert!(
+            result.expect_err("it was replaced").to_string().contains("another file came into")
+        );
+        assert_eq!(
+            fs::metadata(at("victim")).expect("it works in a folder of our own").mode(),
+            before
+        );
+        fs::remove_dir_all(folder).expect("it works in a folder of our own");
     }
 }

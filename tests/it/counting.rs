@@ -20,6 +20,7 @@ static HEAP: Counting = Counting;
 static ON: AtomicBool = AtomicBool::new(false);
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 static BYTES: AtomicI64 = AtomicI64::new(0);
+static PEAK: AtomicI64 = AtomicI64::new(0);
 
 /// What the heap was asked for while something ran.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +41,11 @@ pub(crate) fn now() -> Heap {
     Heap { allocations: ALLOCATIONS.load(Relaxed), bytes: BYTES.load(Relaxed) }
 }
 
+/// The most bytes that were held at one time since [`start`].
+pub(crate) fn peak() -> i64 {
+    PEAK.load(Relaxed)
+}
+
 impl Heap {
     /// What has been counted since this was taken.
     pub(crate) fn until_now(self) -> Heap {
@@ -53,7 +59,8 @@ struct Counting;
 fn count(allocations: u64, bytes: i64) {
     if ON.load(Relaxed) {
         ALLOCATIONS.fetch_add(allocations, Relaxed);
-        BYTES.fetch_add(bytes, Relaxed);
+        let held = BYTES.fetch_add(bytes, Relaxed) + bytes;
+        PEAK.fetch_max(held, Relaxed);
     }
 }
 

@@ -682,16 +682,12 @@ fn a_wait_outside_of_a_runtime_says_so() {
 #[test]
 fn threads_and_processes_that_a_limit_forbids_are_a_clear_error() {
     in_child_process(|| {
-        // SAFETY: calls that touch no memory of ours but the record, which lives through its call. The superuser has no such
-        // limit, so its rights are given up first, in all threads.
-        unsafe {
-            libc::setgid(65534);
-            if libc::getuid() == 0 {
-                libc::setuid(65534);
-            }
-            let limit = libc::rlimit { rlim_cur: 1, rlim_max: 1 };
-            assert_eq!(libc::setrlimit(libc::RLIMIT_NPROC, &raw const limit), 0);
-        }
+        // SAFETY: it takes a number. The superuser has no such limit, so its rights are given up, in all threads; others
+        // have none to give, and are told so.
+        unsafe { libc::setuid(65534) };
+        let limit = libc::rlimit { rlim_cur: 1, rlim_max: 1 };
+        // SAFETY: the record lives through the call.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NPROC, &raw const limit) }, 0);
         let check = |what: &str, error: io::Error| {
             assert_eq!(error.kind(), ErrorKind::QuotaExceeded, "{what}: {error}");
             assert!(error.to_string().contains("ulimit -u"), "{what}: {error}");

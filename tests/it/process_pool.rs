@@ -83,13 +83,13 @@ fn fork_that_stays(file: &str) -> Vec<u8> {
     // SAFETY: the child makes system calls only.
     match unsafe { libc::fork() } {
         0 => loop {
-            // SAFETY: the name lives through the call; the other two touch no memory.
-            unsafe {
-                if libc::access(file.as_ptr(), libc::F_OK) != 0 {
-                    libc::_exit(0);
-                }
-                libc::usleep(10_000);
+            // SAFETY: the name lives through the call.
+            if unsafe { libc::access(file.as_ptr(), libc::F_OK) } != 0 {
+                // SAFETY: it does not come back.
+                unsafe { libc::_exit(0) };
             }
+            // SAFETY: it takes a number.
+            unsafe { libc::usleep(10_000) };
         },
         pid => pid.to_string().into_bytes(),
     }
@@ -1001,8 +1001,10 @@ fn terminal() -> (fs::File, OwnedFd) {
     // SAFETY: the two places are ours; the other pointers may be null.
     let result = unsafe { libc::openpty(&raw mut master, &raw mut slave, name, settings, size) };
     assert_eq!(result, 0, "{}", io::Error::last_os_error());
-    // SAFETY: the call has just made these, and nothing else has them.
-    unsafe { (fs::File::from_raw_fd(master), OwnedFd::from_raw_fd(slave)) }
+    // SAFETY: the call has just made it, and nothing else has it.
+    let master = unsafe { fs::File::from_raw_fd(master) };
+    // SAFETY: as above.
+    (master, unsafe { OwnedFd::from_raw_fd(slave) })
 }
 
 #[test]
@@ -1021,13 +1023,17 @@ fn a_worker_that_uses_the_terminal_is_not_stopped() {
                 .env(TERMINAL, "1")
                 .stdout(Stdio::piped())
                 .stderr(slave);
-            // SAFETY: the function makes two system calls: it leads a session, at this terminal.
-            unsafe {
-                command.pre_exec(|| match (libc::setsid(), libc::ioctl(2, libc::TIOCSCTTY, 0)) {
+            let lead_a_session_here = || {
+                // SAFETY: it takes nothing.
+                let session = unsafe { libc::setsid() };
+                // SAFETY: it takes numbers.
+                match (session, unsafe { libc::ioctl(2, libc::TIOCSCTTY, 0) }) {
                     (1.., 0) => Ok(()),
                     _ => Err(io::Error::last_os_error()),
-                });
-            }
+                }
+            };
+            // SAFETY: the function makes two system calls.
+            unsafe { command.pre_exec(lead_a_session_here) };
             let child = command.spawn().unwrap();
             drop(command);
             let output = child.wait_with_output().unwrap();
@@ -1040,13 +1046,14 @@ fn a_worker_that_uses_the_terminal_is_not_stopped() {
         }
         let stderr = io::stderr();
         let stderr = stderr.as_fd().as_raw_fd();
-        // SAFETY: a C record for which zeroes are valid; it lives through both calls.
-        unsafe {
-            let mut settings: libc::termios = std::mem::zeroed();
-            assert_eq!(libc::tcgetattr(stderr, &raw mut settings), 0);
-            settings.c_lflag |= libc::TOSTOP;
-            assert_eq!(libc::tcsetattr(stderr, libc::TCSANOW, &raw const settings), 0);
-        }
+        // SAFETY: a C record for which zeroes are valid.
+        let mut settings: libc::termios = unsafe { std::mem::zeroed() };
+        // SAFETY: the record lives through the call.
+        assert_eq!(unsafe { libc::tcgetattr(stderr, &raw mut settings) }, 0);
+        settings.c_lflag |= libc::TOSTOP;
+        // SAFETY: as above.
+        let set = unsafe { libc::tcsetattr(stderr, libc::TCSANOW, &raw const settings) };
+        assert_eq!(set, 0);
         block_on(async {
             let pool = ProcessPool::builder(functions).workers(1).build().unwrap();
             let told = timeout(Duration::from_secs(30), pool.call("tell", "words of a worker"));
@@ -1069,13 +1076,12 @@ fn long_requests_and_answers_are_held_once() {
             let bytes = vec![7; LONG];
             counting::start();
             let call = pool.call("echo", bytes);
-            let after_the_call = counting::now();
-            assert!(after_the_call.bytes < 1 << 16, "{after_the_call:?}: it was copied");
+            assert!(counting::peak() < 1 << 16, "{}: it was copied", counting::peak());
             let answer = call.await.unwrap();
             assert!(answer.len() == LONG && answer.iter().all(|byte| *byte == 7));
-            // The request is gone, which was there before the count, and the answer is here.
-            let held = counting::now().bytes;
-            assert!(held < 1 << 20, "{held} bytes beyond the answer's");
+            // The answer, beside the request, which was there before the count.
+            let peak = counting::peak() - LONG as i64;
+            assert!(peak < 1 << 20, "{peak} bytes more than the answer's");
             assert!(answer.capacity() < LONG + (1 << 16), "{}", answer.capacity());
         });
     });
