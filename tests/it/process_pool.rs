@@ -486,6 +486,34 @@ fn a_process_that_a_worker_starts_is_no_worker_and_reads_nothing_of_its() {
     });
 }
 
+/// To the kernel such a program is the loader, which would take the first argument for the program to load.
+#[test]
+fn a_program_run_by_a_loader_starts_workers_without_it() {
+    const LOADED: &str = "GROUND_TEST_LOADED";
+    in_child_process(|| {
+        let functions = functions();
+        if env::var_os(LOADED).is_none() {
+            let maps = fs::read_to_string("/proc/self/maps").unwrap();
+            let loader = maps.lines().find_map(|line| {
+                let path = &line[line.find('/')?..];
+                path.rsplit_once('/')?.1.starts_with("ld-").then(|| path.to_owned())
+            });
+            let Some(loader) = loader else { return eprintln!("no loader: left out") };
+            let mut again = Command::new(loader);
+            again.arg(env::current_exe().unwrap()).args(env::args().skip(1)).env(LOADED, "1");
+            let output = again.output().unwrap();
+            let printed = String::from_utf8_lossy(&output.stdout);
+            assert!(printed.contains("answered by a worker"), "{output:?}");
+            return;
+        }
+        block_on(async {
+            let pool = ProcessPool::builder(functions).workers(1).build().unwrap();
+            assert_ne!(pid(&pool).await, process::id());
+            println!("answered by a worker");
+        });
+    });
+}
+
 #[test]
 fn a_worker_is_called_as_its_program_and_out_of_reach_of_the_terminal_s_keys() {
     in_child_process(|| {

@@ -41,8 +41,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 mod process;
 pub(crate) use process::{
-    TerminalStops, is_parents_socket, is_privileged, process_descriptor, send_signal, set_blocking,
-    wait_readable,
+    TerminalStops, entry_address, is_parents_socket, is_privileged, process_descriptor,
+    send_signal, set_blocking, wait_readable,
 };
 
 #[cfg(any(target_os = "illumos", target_os = "solaris"))]

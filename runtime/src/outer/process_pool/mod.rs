@@ -61,6 +61,10 @@ use worker::{Lost, RETURNED, Worker, note_pool};
 /// --bench processes` asks your machine); the first one of each worker costs its start, some milliseconds. What is shorter than that is better computed where it is, and what need
 /// not be killed goes to threads ([`unblock`](crate::unblock)) at less cost.
 ///
+/// The terminal's keys are for the program: Ctrl-C does not reach the workers, and Ctrl-Z stops the program while they
+/// finish the calls they are at. What a worker prints to the terminal appears (under `stty tostop`, too); to read from it
+/// is an error there.
+///
 /// (Python has this as `concurrent.futures.ProcessPoolExecutor`; that a call dropped is a worker killed comes from curio's
 /// `run_in_process`.)
 ///
@@ -105,7 +109,8 @@ impl ProcessPool {
     /// Has a worker call the function of this name in the pool's list, and gives what it returns.
     ///
     /// `bytes` that are a `Vec` are moved, others are copied by this call, on the loop: 64 MiB of them take tens of
-    /// milliseconds. From there they go to the worker in pieces, as the socket has room.
+    /// milliseconds. From there they go to the worker in pieces, as the socket has room. (To give so much memory back to the
+    /// system, the request's in the end and the answer's, takes some milliseconds as well.)
     ///
     /// The job is queued by this call, not by the first poll, so calls made one after the other run side by side. Dropping
     /// what it returns gives the job up: if it has begun, the worker that computes it is killed.

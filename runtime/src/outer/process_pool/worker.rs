@@ -384,7 +384,7 @@ pub(super) enum Lost {
 const READY_WITHIN: Duration = Duration::from_secs(10);
 
 /// A request up to this length is copied behind its head, and sent by one call.
-const SENT_AT_ONCE: usize = 1 << 14;
+const SENT_AT_ONCE: usize = 1 << 16;
 
 const ADVICE: &str = "process_pool::functions has to be called with this list at the beginning of main, under no \
                       condition that may not hold in a worker, before anything that waits or ends";
@@ -403,12 +403,18 @@ impl Worker {
         match timeout(READY_WITHIN, hello).await {
             Ok(Ok((HELLO, identity))) if identity == expected => Ok(worker),
             Ok(Err(Lost::Ended | Lost::Untaken)) => {
+                let alone = match run_by_another() {
+                    Some(_) => {
+                        " (This program is run by another, such as a loader; its workers are started without that.)"
+                    }
+                    None => "",
+                };
                 let how = match worker.end().await {
                     Some(status) => status.to_string(),
                     None => "how is not known".to_owned(),
                 };
                 Err(io::Error::other(format!(
-                    "the worker process has ended ({how}) before it was ready: {ADVICE}"
+                    "the worker process has ended ({how}) before it was ready: {ADVICE}{alone}"
                 )))
             }
             Ok(_) => Err(io::Error::other(format!(
@@ -538,10 +544,11 @@ fn start_process(functions: Functions) -> io::Result<(Child, UnixStream)> {
     }
     let (ours, theirs) = UnixStream::pair()?;
     ours.set_nonblocking(true)?;
-    // Linux has the program itself under this name, even if its file has been replaced since.
-    let myself = Path::new("/proc/self/exe");
-    let myself = if myself.exists() { myself.to_owned() } else { env::current_exe()? };
-    let mut command = Command::new(myself);
+    let mut command = Command::new(match run_by_another() {
+        Some(program) => program,
+        None if Path::new(OWN_PROGRAM).exists() => PathBuf::from(OWN_PROGRAM),
+        None => env::current_exe()?,
+    });
     let mut arguments = env::args_os();
     if let Some(name) = arguments.next() {
         command.as_std_mut().arg0(name);
@@ -554,6 +561,30 @@ fn start_process(functions: Functions) -> io::Result<(Child, UnixStream)> {
     command.as_std_mut().process_group(0);
     let _not_stopped_by_the_terminal = os::TerminalStops::block();
     Ok((command.spawn()?, ours))
+}
+
+/// Linux has the running program under this name, even if its file has been replaced since.
+const OWN_PROGRAM: &str = "/proc/self/exe";
+
+/// The file of this program, if the kernel was asked for another one that runs it: valgrind, or a loader called by its name.
+/// A worker is started without that one. It would take the program's arguments for its own.
+fn run_by_another() -> Option<PathBuf> {
+    let entry = os::entry_address()?;
+    let maps = fs::read_to_string("/proc/self/maps").ok()?;
+    // "from-to rights offset device inode   path"
+    let holds_entry = |line: &&str| {
+        let range = line.split(' ').next().and_then(|range| range.split_once('-'));
+        range.is_some_and(|(from, to)| {
+            let number = |hex| u64::from_str_radix(hex, 16).unwrap_or(0);
+            (number(from)..number(to)).contains(&entry)
+        })
+    };
+    let line = maps.lines().find(holds_entry)?;
+    let path = PathBuf::from(&line[line.find('/')?..]);
+    let (file, own) = (fs::metadata(&path).ok()?, fs::metadata(OWN_PROGRAM).ok()?);
+    // Another file may have this path by now, or in the root folder that the process has changed to.
+    let is_mapped = line.split_whitespace().nth(4)?.parse() == Ok(file.ino());
+    (is_mapped && (file.dev(), file.ino()) != (own.dev(), own.ino())).then_some(path)
 }
 
 /// Locks without regard to poison: nothing that can panic runs under this lock.

@@ -7,6 +7,7 @@
 //! | `set_blocking`       | `ioctl(FIONBIO)`        | std has it for sockets only, and pipes are handed on, too        |
 //! | `wait_readable`      | `poll`                  | std has none; for descriptors that no reactor may watch          |
 //! | `is_privileged`      | `getauxval`, `issetugid` | std has none                                                    |
+//! | `entry_address`      | `getauxval`             | std has none                                                     |
 //! | `is_parents_socket`  | `SO_PEERCRED`           | std's is unstable                                                |
 //! | `TerminalStops`      | `pthread_sigmask`       | std has none                                                     |
 //!
@@ -128,6 +129,20 @@ fn was_privileged_at_start() -> bool {
 )))]
 fn was_privileged_at_start() -> bool {
     false
+}
+
+/// Where the program begins in this process's memory: the program itself, also where the kernel was asked for another one
+/// that runs it. `None` where the system does not say.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn entry_address() -> Option<u64> {
+    // SAFETY: the call takes a number, and reads what the kernel or the loader has left for the process.
+    let address = unsafe { libc::getauxval(libc::AT_ENTRY) };
+    (address != 0).then_some(address as u64)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn entry_address() -> Option<u64> {
+    None
 }
 
 /// Whether this is one end of a socket pair made by this process's parent, under this process's effective user.
