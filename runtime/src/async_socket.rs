@@ -517,9 +517,8 @@ fn attempt<T: AsFd, R, const SIDE: bool>(
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        match run() {
+        match socket::uninterrupted(&mut *run) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => direction.failed(&error),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             result => return Poll::Ready(result),
         }
     }

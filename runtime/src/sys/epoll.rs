@@ -132,12 +132,15 @@ impl Poller {
                     0usize,
                 )
             };
-            // Some sandboxes say EPERM to what they do not know.
             let error = io::Error::last_os_error().raw_os_error();
-            if count >= 0 || !matches!(error, Some(libc::ENOSYS | libc::EPERM)) {
+            if count >= 0 || error == Some(libc::EINTR) {
                 return count as i32;
             }
-            TOO_OLD.store(true, Ordering::Relaxed);
+            // Some sandboxes say EPERM to what they do not know. After any other error the older call is tried, this
+            // once: an error that is epoll's own it will give, too.
+            if matches!(error, Some(libc::ENOSYS | libc::EPERM)) {
+                TOO_OLD.store(true, Ordering::Relaxed);
+            }
         }
         let millis = limit.as_nanos().div_ceil(1_000_000);
         self.wait_for_millis(events, millis.try_into().unwrap_or(i32::MAX))
@@ -192,10 +195,19 @@ pub(crate) struct Bell {
 }
 
 impl Bell {
+    /// A ring that fails would be a wake-up that is lost, so it is tried again. The counter, which nothing reads otherwise,
+    /// may be full: reading empties it.
     pub(crate) fn ring(&self) {
-        let one = 1u64.to_ne_bytes();
-        // SAFETY: eight readable bytes and an open descriptor. The one way to fail is a full counter after 2^64 rings.
-        unsafe { libc::write(self.eventfd.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+        const TRIES: u32 = 4;
+        let (fd, one, mut count) = (self.eventfd.as_raw_fd(), 1u64.to_ne_bytes(), [0; 8]);
+        for _ in 0..TRIES {
+            // SAFETY: eight readable bytes and an open descriptor.
+            if unsafe { libc::write(fd, one.as_ptr().cast(), one.len()) } >= 0 {
+                return;
+            }
+            // SAFETY: eight writable bytes and an open descriptor, which does not block.
+            unsafe { libc::read(fd, count.as_mut_ptr().cast(), count.len()) };
+        }
     }
 }
 
@@ -205,4 +217,26 @@ fn owned(fd: i32) -> io::Result<OwnedFd> {
     }
     // SAFETY: the kernel has just given us this descriptor; nobody else knows its number.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+#[cfg(all(test, not(ground_loom)))]
+mod tests {
+    use super::{Events, Poller};
+    use std::fs::File;
+    use std::io::Write;
+    use std::time::Duration;
+
+    #[test]
+    fn a_ring_into_a_full_counter_still_ends_the_next_wait() {
+        let (poller, mut events) = (Poller::new().unwrap(), Events::new());
+        let mut counter = File::from(poller.bell.try_clone().unwrap());
+        counter.write_all(&(u64::MAX - 1).to_ne_bytes()).unwrap();
+        poller.wait(&mut events, Some(Duration::ZERO)).unwrap();
+        assert_eq!(events.filled, 1, "the write is an edge");
+        poller.wait(&mut events, Some(Duration::ZERO)).unwrap();
+        assert_eq!(events.filled, 0, "and one only");
+        poller.bell().ring();
+        poller.wait(&mut events, Some(Duration::ZERO)).unwrap();
+        assert_eq!(events.filled, 1);
+    }
 }

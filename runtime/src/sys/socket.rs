@@ -64,16 +64,20 @@ pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Calls it again whenever a signal has interrupted it, which says nothing about the descriptor.
+/// Calls it again if a signal has interrupted it, which says nothing about the descriptor. Bounded: a call that does not
+/// sleep and is interrupted without end (by a broken tracer or sandbox) would hold the loop, so it becomes an error.
 #[inline(always)]
 pub(crate) fn uninterrupted<R>(mut call: impl FnMut() -> io::Result<R>) -> io::Result<R> {
-    loop {
+    for _ in 0..INTERRUPTIONS {
         match call() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             result => return result,
         }
     }
+    call()
 }
+
+const INTERRUPTIONS: u32 = 4;
 
 #[inline]
 fn counted(count: isize) -> io::Result<usize> {
@@ -82,7 +86,7 @@ fn counted(count: isize) -> io::Result<usize> {
 
 #[cfg(all(test, not(ground_loom)))]
 mod tests {
-    use super::uninterrupted;
+    use super::{INTERRUPTIONS, uninterrupted};
     use std::io::{self, ErrorKind};
 
     #[test]
@@ -93,5 +97,16 @@ mod tests {
         assert_eq!(uninterrupted(&mut call).ok(), Some(3));
         assert!(uninterrupted(&mut call).is_err_and(|e| e.kind() == ErrorKind::WouldBlock));
         assert!(answers.is_empty());
+    }
+
+    #[test]
+    fn a_call_interrupted_without_end_becomes_an_error() {
+        let mut calls = 0;
+        let result: io::Result<()> = uninterrupted(|| {
+            calls += 1;
+            Err(ErrorKind::Interrupted.into())
+        });
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::Interrupted);
+        assert_eq!(calls, 1 + INTERRUPTIONS);
     }
 }
