@@ -11,7 +11,12 @@
 //! cargo build --release -p server
 //! cargo bench -p tests --features peers --bench talk
 //! cargo bench -p tests --features peers --bench talk -- --k 0,4 --only ours,threads
+//! cargo bench -p tests --features peers --bench talk -- --rows leavers
 //! ```
+//!
+//! The second question: what do clients cost that ask for what takes for ever, and leave? Those are the rows `leavers`
+//! (talk/leavers.rs), in which every server is one that notices who leaves: 10 and 64 at a time, by FIN and by RST, in
+//! bursts and steadily, beside one connection whose requests are jobs and one whose requests are none.
 //!
 //! Rule: server and client lead a session each. The kernel shares processor time out by session
 //! first, so that a client that shares one with a busy server is measured slow for want of a core;
@@ -34,6 +39,8 @@ mod client;
 #[path = "common/mod.rs"]
 #[allow(dead_code, reason = "each benchmark uses its part of it")]
 mod common;
+#[path = "talk/leavers.rs"]
+mod leavers;
 #[path = "talk/servers.rs"]
 mod servers;
 
@@ -50,8 +57,11 @@ use std::time::{Duration, Instant};
 const HELP: &str = "\
 The talk's benchmark: fast requests beside long ones.
 
+  --rows A,B      only these rows: fast (fast requests beside K long ones), leavers (beside clients
+                  that ask for fib(90) and leave)
   --only A,B      only these servers: ours threads, go where it is installed, and with
-                  `--features peers` tokio tokio-4 tokio-multi tokio-multi-4
+                  `--features peers` tokio tokio-4 tokio-multi tokio-multi-4; in the rows of the
+                  leavers ours threads-peek go tokio-flag tokio-multi-flag
   --k A,B         numbers of clients with long requests (default 0,1,4,16)
   --rounds N      how often each figure is taken; the median is shown (default 5)
   --seconds S     length of each measurement (default 3)
@@ -59,40 +69,85 @@ The talk's benchmark: fast requests beside long ones.
 
   serve S         be the server S and print the address
   ask ADDR        be the client [--seconds S] [--long K]
+  leave ADDR      be the clients that leave [--seconds S] [--leavers N] [--way fin|rst]
+                  [--rhythm steadily|bursts] [--pid of the server]
 ";
 
 fn main() {
-    let args = Args::read(HELP, &["only", "k", "rounds", "seconds", "server", "long"], &[]);
+    let options = [
+        "rows", "only", "k", "rounds", "seconds", "server", "long", "leavers", "way", "rhythm",
+        "pid",
+    ];
+    let args = Args::read(HELP, &options, &[]);
     let span = Duration::from_secs_f64(args.get("seconds", 3.0));
+    let addr = |addr: &str| addr.parse().unwrap_or_else(|_| args.wrong("that is no address"));
     match (args.word(0), args.word(1)) {
-        (None, _) => compare(&args),
+        (None, _) => {
+            let all = all_servers();
+            let chosen = args.choose("only", &all.iter().flatten().copied().collect::<Vec<_>>());
+            let [fast, leaving] = all.map(|servers| {
+                servers.into_iter().filter(|server| chosen.contains(server)).collect::<Vec<_>>()
+            });
+            for rows in args.choose("rows", &["fast", "leavers"]) {
+                if rows == "fast" {
+                    beside_long(&args, &fast)
+                } else {
+                    beside_leavers(&args, &leaving)
+                }
+            }
+        }
         (Some("serve"), Some(name)) => {
             child::settle(None);
             servers::serve(name);
         }
-        (Some("ask"), Some(addr)) => {
+        (Some("ask"), Some(server)) => {
             child::settle(None);
-            let addr = addr.parse().unwrap_or_else(|_| args.wrong("ask needs an address"));
-            client::ask(addr, span, args.get("long", 0));
+            client::ask(addr(server), span, args.get("long", 0));
+        }
+        (Some("leave"), Some(server)) => {
+            child::settle(None);
+            let SocketAddr::V4(server) = addr(server) else {
+                args.wrong("it takes an IPv4 address")
+            };
+            leavers::run(&args, server, span);
         }
         _ => args.wrong("that is no command"),
     }
 }
 
-/// All rounds, and the table.
-fn compare(args: &Args) {
-    let program = args.get("server", beside_the_benchmark("server"));
-    let mut servers = vec!["ours", "threads"];
-    if is_go_built() {
-        servers.push("go");
+/// The servers of the rows with long requests and of those with leavers, as far as they can be had.
+fn all_servers() -> [Vec<&'static str>; 2] {
+    let (mut fast, mut leaving) = (vec!["ours", "threads"], vec!["ours", "threads-peek"]);
+    match build_in_go() {
+        true => {
+            fast.push("go");
+            leaving.push("go");
+        }
+        false => println!("go is left out: there is no Go here, or it does not build its servers"),
     }
     if cfg!(feature = "peers") {
-        servers.extend(["tokio", "tokio-4", "tokio-multi", "tokio-multi-4"]);
+        fast.extend(["tokio", "tokio-4", "tokio-multi", "tokio-multi-4"]);
+        leaving.extend(["tokio-flag", "tokio-multi-flag"]);
     }
-    let mut servers = args.choose("only", &servers);
+    [fast, leaving]
+}
+
+/// The program that is `ours`, and the servers without it where it has not been built.
+fn with_ours<'a>(args: &Args, servers: &[&'a str]) -> (PathBuf, Vec<&'a str>) {
+    let program = args.get("server", beside_the_benchmark("server"));
+    let mut servers = servers.to_vec();
     if !program.exists() && servers.contains(&"ours") {
         println!("ours is left out: `cargo build --release -p server` has not made its program");
         servers.retain(|&server| server != "ours");
+    }
+    (program, servers)
+}
+
+/// All rounds of the rows with long requests, and their table.
+fn beside_long(args: &Args, servers: &[&str]) {
+    let (program, servers) = with_ours(args, servers);
+    if servers.is_empty() {
+        return;
     }
     let companies = args.get("k", "0,1,4,16".to_owned());
     let companies: Vec<&str> = companies.split(',').collect();
@@ -106,7 +161,7 @@ fn compare(args: &Args) {
             let mut turns = servers.clone();
             turns.rotate_left(round % servers.len());
             for server in turns {
-                let (_running, addr) = start(server, &program);
+                let (_running, addr) = start(server, &program, "talk-go");
                 let ask = ["ask", &addr, "--seconds", &seconds, "--long", long];
                 for (figure, value) in child::run(&ask) {
                     figures.entry((server, long, figure)).or_default().push(value);
@@ -141,13 +196,84 @@ fn compare(args: &Args) {
     table::print(&lines);
 }
 
+/// All rounds of the rows with leavers, and their tables.
+fn beside_leavers(args: &Args, servers: &[&str]) {
+    let (program, servers) = with_ours(args, servers);
+    if servers.is_empty() {
+        return;
+    }
+    let crowds =
+        [("0", "fin", "steadily")].into_iter().chain(["10", "64"].into_iter().flat_map(|n| {
+            [
+                (n, "fin", "steadily"),
+                (n, "rst", "steadily"),
+                (n, "fin", "bursts"),
+                (n, "rst", "bursts"),
+            ]
+        }));
+    let crowds: Vec<_> = crowds.collect();
+    let rounds = args.get("rounds", 5);
+    let seconds = args.get("seconds", 3.0).to_string();
+
+    let mut figures: HashMap<(String, usize, String), Vec<f64>> = HashMap::new();
+    for round in 0..rounds {
+        eprintln!("round {} of {rounds}", round + 1);
+        for (place, (leavers, way, rhythm)) in crowds.iter().enumerate() {
+            let mut turns = servers.clone();
+            turns.rotate_left(round % servers.len());
+            for server in turns {
+                let (running, addr) = start(server, &program, "talk-go-leavers");
+                let pid = running.id().to_string();
+                let mut leave = vec!["leave", &addr, "--seconds", &seconds, "--pid", &pid];
+                leave.extend(["--leavers", leavers, "--way", way, "--rhythm", rhythm]);
+                for (figure, value) in child::run(&leave) {
+                    figures.entry((server.to_owned(), place, figure)).or_default().push(value);
+                }
+            }
+        }
+    }
+
+    let median_of = |server: &str, place, figure: &str| {
+        let values = figures.get(&(server.to_owned(), place, figure.to_owned()));
+        table::number(values.map_or(f64::NAN, |values| median(values)))
+    };
+    let show = |title: &str, cell: &dyn Fn(&str, usize) -> String| {
+        let mut lines = vec![vec![format!("{title}; median of {rounds} rounds")]];
+        lines[0].extend(servers.iter().map(ToString::to_string));
+        for (place, (leavers, way, rhythm)) in crowds.iter().enumerate() {
+            let name = match *leavers {
+                "0" => "no leavers".to_owned(),
+                _ => format!("{leavers} leavers, {way}, {rhythm}"),
+            };
+            lines.push(vec![name]);
+            lines[place + 1].extend(servers.iter().map(|server| cell(server, place)));
+        }
+        table::print(&lines);
+        println!();
+    };
+    let three = |kind: &str, server: &str, place| {
+        let of = |figure| median_of(server, place, &format!("{kind}_{figure}"));
+        format!("{}, {}, {}", of("p50"), of("p99"), of("max"))
+    };
+    println!(
+        "server and clients in a session each; leavers ask for fib(90) and leave within 30 ms\n"
+    );
+    show("`1`, a job: p50, p99, max in ms", &|server, place| three("job", server, place));
+    show("`x`, no job: p50, p99, max in ms", &|server, place| three("none", server, place));
+    show("leavers per second; ms from the last one to an idle server", &|server, place| {
+        let (left, idle) =
+            (median_of(server, place, "left"), median_of(server, place, "idle_after"));
+        format!("{left}; {idle}")
+    });
+}
+
 /// Starts a server and waits until it accepts.
-fn start(server: &str, program: &PathBuf) -> (Child, String) {
+fn start(server: &str, program: &PathBuf, in_go: &str) -> (Child, String) {
     if server != "ours" {
         let mut child = match server {
             "go" => {
                 let mut command = Command::new("setsid");
-                command.arg(beside_the_benchmark("talk-go"));
+                command.arg(beside_the_benchmark(in_go));
                 Child::from(command)
             }
             _ => Child::start(&["serve", server]),
@@ -167,12 +293,15 @@ fn start(server: &str, program: &PathBuf) -> (Child, String) {
     (child, addr.to_string())
 }
 
-/// Whether there is a Go, and it has made its server.
-fn is_go_built() -> bool {
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/talk/goroutines.go");
-    let mut build = Command::new("go");
-    build.args(["build", "-o"]).arg(beside_the_benchmark("talk-go")).arg(source);
-    build.status().is_ok_and(|status| status.success())
+/// Builds the servers in Go; `false` if there is none.
+fn build_in_go() -> bool {
+    let sources = [("talk-go", "goroutines.go"), ("talk-go-leavers", "leavers.go")];
+    sources.iter().all(|(program, source)| {
+        let source = format!("{}/benches/talk/{source}", env!("CARGO_MANIFEST_DIR"));
+        let mut build = Command::new("go");
+        build.args(["build", "-o"]).arg(beside_the_benchmark(program)).arg(source);
+        build.status().is_ok_and(|status| status.success())
+    })
 }
 
 /// An address that was free a moment ago.

@@ -59,6 +59,11 @@ impl Child {
         Child { process, answers }
     }
 
+    /// Its process's number.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// The next line it prints; `None` when it has closed its output.
     pub(crate) fn line(&mut self) -> Option<String> {
         let mut line = String::new();

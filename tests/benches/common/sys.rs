@@ -30,6 +30,39 @@ pub(crate) fn cpu_ns() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
+/// The same of another process, its threads that have ended included; 0 if there is no such process.
+pub(crate) fn process_cpu_ns(process: u32) -> u64 {
+    let mut clock = 0;
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `clock` is a place of ours that the call fills.
+    let error = unsafe { libc::clock_getcpuclockid(process as libc::pid_t, &raw mut clock) };
+    // SAFETY: `time` is a timespec of ours that the call fills; a clock of a process that is gone is an error.
+    if error != 0 || unsafe { libc::clock_gettime(clock, &raw mut time) } != 0 {
+        return 0;
+    }
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// Makes the close of this connection a reset (SO_LINGER of no time).
+pub(crate) fn reset_on_close(stream: &TcpStream) {
+    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    let (fd, size) = (stream.as_raw_fd(), size_of::<libc::linger>() as u32);
+    let option = libc::SO_LINGER;
+    // SAFETY: the option is a linger, and pointer and size describe ours.
+    let result =
+        unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, option, (&raw const linger).cast(), size) };
+    assert_eq!(result, 0, "every TCP socket has this option");
+}
+
+/// Whether the other side of a connection has ended it, without waiting and without taking what it has sent.
+pub(crate) fn has_ended(stream: &TcpStream) -> bool {
+    let mut byte = 0_u8;
+    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+    // SAFETY: one writable byte of ours.
+    let count = unsafe { libc::recv(stream.as_raw_fd(), (&raw mut byte).cast(), 1, flags) };
+    count == 0 || count < 0 && io::Error::last_os_error().kind() != io::ErrorKind::WouldBlock
+}
+
 /// Keeps the calling process (its first thread, and what that starts later) on one core, if the
 /// machine has it.
 pub(crate) fn pin(core: usize) {
