@@ -47,6 +47,7 @@ mod servers;
 use common::args::Args;
 use common::child::{self, Child};
 use common::stats::median;
+use common::sys::settle_before_start;
 use common::table;
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -272,8 +273,8 @@ fn start(server: &str, program: &PathBuf, in_go: &str) -> (Child, String) {
     if server != "ours" {
         let mut child = match server {
             "go" => {
-                let mut command = Command::new("setsid");
-                command.arg(beside_the_benchmark(in_go));
+                let mut command = Command::new(beside_the_benchmark(in_go));
+                settle_before_start(&mut command);
                 Child::from(command)
             }
             _ => Child::start(&["serve", server]),
@@ -282,8 +283,9 @@ fn start(server: &str, program: &PathBuf, in_go: &str) -> (Child, String) {
         return (child, addr);
     }
     let addr = free_address();
-    let mut command = Command::new("setsid");
-    command.arg(program).args(["fib", "--quiet", "--addr", &addr.to_string()]);
+    let mut command = Command::new(program);
+    settle_before_start(&mut command); // a server that computes for ever is not to outlive the benchmark
+    command.args(["fib", "--quiet", "--addr", &addr.to_string()]);
     let child = Child::from(command);
     let deadline = Instant::now() + Duration::from_secs(5);
     while TcpStream::connect(addr).is_err() {
