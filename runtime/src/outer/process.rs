@@ -600,12 +600,14 @@ impl Running {
             if !self.is_watched_here() {
                 self.watch()?;
             }
-            let Some((_, Some(descriptor))) = &self.watch else {
-                return self.wait_by_signal().await;
+            let result = match &self.watch {
+                Some((_, Some(descriptor))) => {
+                    let child = &mut self.child;
+                    let look = |_: &_| look(child)?.ok_or_else(|| ErrorKind::WouldBlock.into());
+                    descriptor.read_with(look).await
+                }
+                _ => self.wait_by_signal().await,
             };
-            let child = &mut self.child;
-            let look = |_: &_| look(child)?.ok_or_else(|| ErrorKind::WouldBlock.into());
-            let result = descriptor.read_with(look).await;
             // If it was begun in one runtime and went on in another, the error says only that.
             if result.is_ok() || self.is_watched_here() {
                 return result;
@@ -623,10 +625,15 @@ impl Running {
             if let Some(status) = self.look()? {
                 return Ok(status);
             }
-            match &mut told {
-                Ok(told) => drop(told.next().await),
-                Err(_) => sleep(LOOK_EVERY).await,
-            }
+            let Ok(told) = &mut told else {
+                sleep(LOOK_EVERY).await;
+                continue;
+            };
+            poll_fn(|cx| match self.is_watched_here() {
+                true => told.poll_next(cx).map(|_| Ok(())),
+                false => Poll::Ready(Err(io::Error::other("it goes on in another runtime"))),
+            })
+            .await?;
         }
     }
 

@@ -21,7 +21,7 @@
 //! - Only what was meant becomes a worker. A process that the worker starts inherits the environment, but not the socket, so
 //!   the two do not agree there. The environment and standard input can be chosen by whoever starts a program, though, and a
 //!   worker computes what it is asked for, past all limits of its main. So the pair must have been made by the process's
-//!   parent under the same user (the kernel notes that; outside of Linux the user alone), and a program that has more
+//!   parent under the same user (Linux notes both, macOS and the BSDs the user, others neither), and a program that has more
 //!   rights than the user who started it is never a worker. A socket that is named, and not from the parent, ends the
 //!   process: it is a worker whose pool has died first, or a forgery, and in neither case a program to run.
 //! - Of several lists each call reaches its own. A list's identity is a hash of its names and of where their functions lie
@@ -126,7 +126,7 @@ pub struct Functions {
 ///
 /// A program that has more rights than the user who starts it (set-user-ID, file capabilities) is never a worker and
 /// starts none: what makes a process a worker is its environment, which that user chooses. Anywhere else a worker serves
-/// only the process that has started it: on Linux the kernel says which one that is, elsewhere which user's.
+/// only the process that has started it: on Linux the kernel says which one that is, on macOS and the BSDs which user's.
 ///
 /// # Panics
 /// If two functions of the list have the same name; if a pool has been made and this list was not given before, since each

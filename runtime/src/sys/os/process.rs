@@ -168,12 +168,32 @@ pub(crate) fn is_parents_socket(socket: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(is_parent && peer.uid == effective_user())
 }
 
-/// The other systems do not say which process made a pair; its user is that of the file.
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
+/// These do not say which process made a pair; its user is that of the file.
+#[cfg(any(
+    target_vendor = "apple",
+    target_os = "freebsd",
+    target_os = "dragonfly",
+    target_os = "netbsd",
+    target_os = "openbsd",
+))]
 pub(crate) fn is_parents_socket(socket: BorrowedFd<'_>) -> io::Result<bool> {
     use std::os::unix::fs::{FileTypeExt, MetadataExt};
     let file = std::fs::File::from(socket.try_clone_to_owned()?).metadata()?;
     Ok(file.file_type().is_socket() && file.uid() == effective_user())
+}
+
+/// The others say nothing of it.
+#[cfg(not(any(
+    target_os = "linux",
+    target_os = "android",
+    target_vendor = "apple",
+    target_os = "freebsd",
+    target_os = "dragonfly",
+    target_os = "netbsd",
+    target_os = "openbsd",
+)))]
+pub(crate) fn is_parents_socket(_: BorrowedFd<'_>) -> io::Result<bool> {
+    Ok(true)
 }
 
 /// While it lives, `SIGTTOU` and `SIGTTIN` are blocked on the thread that made it; programs started meanwhile by this
