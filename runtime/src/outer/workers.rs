@@ -39,14 +39,17 @@ where
         let start = Arc::clone(&start);
         let (ready, is_ready) = mpsc::channel();
         let thread = os::start_thread(&format!("worker-{index}"), move || {
-            let runtime = Runtime::new();
-            let told = match &runtime {
-                Ok(runtime) => Ok(runtime.handle()),
-                Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
-            };
             // The other side waits for just this, so it is there.
-            let _ = ready.send(told);
-            runtime.ok().map(|runtime| runtime.block_on(start(index)))
+            match Runtime::new() {
+                Ok(runtime) => {
+                    let _ = ready.send(Ok(runtime.handle()));
+                    Some(runtime.block_on(start(index)))
+                }
+                Err(error) => {
+                    let _ = ready.send(Err(error));
+                    None
+                }
+            }
         })?;
         let handle = is_ready.recv().map_err(io::Error::other)??;
         workers.handles.push(handle);

@@ -204,6 +204,25 @@ impl<T> Future for Unblock<T> {
 }
 
 impl<T> Unblock<T> {
+    /// Whether a thread has begun the job. `false`: it waits for one, or the pool has refused it.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// # runtime::block_on(async {
+    /// let (go, wait) = std::sync::mpsc::channel::<()>();
+    /// let mut job = runtime::unblock(move || wait.recv().is_err());
+    /// assert!(runtime::timeout(Duration::from_millis(200), &mut job).await.is_err());
+    /// // Too slow, or not its turn yet? A client wants to know.
+    /// println!("{}", if job.has_started() { "it took too long" } else { "it was not begun in time" });
+    /// drop(go);
+    /// assert!(job.await.expect("the pool takes the job"));
+    /// # });
+    /// ```
+    pub fn has_started(&self) -> bool {
+        // Relaxed: a hint that publishes nothing.
+        self.slot.stage.load(Ordering::Relaxed) == STARTED
+    }
+
     /// The pool has no thread that watches the others. Whoever submits looks, and whoever waits: by the timer of its loop.
     fn look_at_the_lanes(&mut self, cx: &mut Context<'_>) {
         let Some((pool, _)) = self.queued else { return };

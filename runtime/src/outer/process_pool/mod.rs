@@ -230,9 +230,10 @@ impl Builder {
 ///     let functions = process_pool::functions(&[("stuck", stuck)]);
 ///     runtime::block_on(async {
 ///         let pool = ProcessPool::new(functions)?;
-///         let call = pool.call("stuck", "");
-///         // Dropped by the timeout, so the worker is killed, wherever it is.
-///         assert!(timeout(Duration::from_millis(20), call).await.is_err());
+///         let mut call = pool.call("stuck", "");
+///         assert!(timeout(Duration::from_millis(20), &mut call).await.is_err());
+///         assert!(call.has_started()); // so it is slow, and has not waited for another
+///         drop(call); // the worker is killed, wherever it is
 ///         Ok(())
 ///     })
 /// }
@@ -262,6 +263,13 @@ impl Future for Call {
             Outcome::Ready(result) => Poll::Ready(result),
             _ => panic!("a `Call` was polled after it had given its answer"),
         }
+    }
+}
+
+impl Call {
+    /// Whether the job has left the queue, so that a worker computes it, or is being started for it.
+    pub fn has_started(&self) -> bool {
+        self.number.is_some_and(|number| !self.pool.state.borrow().queue.contains_key(&number))
     }
 }
 
