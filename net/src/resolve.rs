@@ -12,6 +12,8 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, ToSocketAddrs};
 
+use crate::tcp::told;
+
 #[cfg(test)]
 mod tests;
 
@@ -90,9 +92,8 @@ async fn resolve_by(
         io::Error::new(io::ErrorKind::InvalidInput, text)
     })?;
     let host = host.to_owned();
-    some(runtime::unblock(move || look_up(&host, port)).await?.map_err(|error| {
-        io::Error::new(error.kind(), format!("cannot resolve {name:?}: {error}"))
-    })?)
+    let found = runtime::unblock(move || look_up(&host, port)).await?;
+    some(found.map_err(|error| told(format!("cannot resolve {name:?}: {error}"), error))?)
 }
 
 /// What can be told without asking anybody; and the host as the resolver wants it, without brackets.

@@ -122,6 +122,7 @@ pub struct Limits {
     shutdown: Option<CancelToken>,
     drain: Duration,
     log: Rc<dyn Fn(&str)>,
+    counts: Rc<Cell<Served>>,
 }
 
 /// What happens to connections beyond the limit.
@@ -161,6 +162,7 @@ impl Default for Limits {
             drain: Duration::from_secs(10),
             // Not `eprintln!`: that panics when standard error is gone.
             log: Rc::new(|line| drop(writeln!(io::stderr().lock(), "{line}"))),
+            counts: Rc::default(),
         }
     }
 }
@@ -198,6 +200,27 @@ impl Limits {
     /// Who is told, a line at a time, when the process is short of descriptors or memory.
     pub fn log(mut self, log: impl Fn(&str) + 'static) -> Self {
         self.log = Rc::new(log);
+        self
+    }
+
+    /// Where [`serve`] keeps its counts up to date: to be looked at while it runs, and after an error.
+    ///
+    /// ```
+    /// use net::{Limits, MemoryListener, Served, serve};
+    /// use std::{cell::Cell, rc::Rc};
+    ///
+    /// runtime::testing::run(async {
+    ///     let counts = Rc::new(Cell::new(Served::default()));
+    ///     let listener = MemoryListener::new(64);
+    ///     let _client = listener.connector().connect().unwrap();
+    ///     let limits = Limits::new().counts(Rc::clone(&counts));
+    ///     let _server = runtime::spawn(serve(listener, limits, async |_stream, _| {}));
+    ///     runtime::testing::until_idle().await;
+    ///     assert_eq!(counts.get().accepted, 1);
+    /// });
+    /// ```
+    pub fn counts(mut self, counts: Rc<Cell<Served>>) -> Self {
+        self.counts = counts;
         self
     }
 }
@@ -300,12 +323,14 @@ where
             open.spawn(async move { drop(handler(stream, address).await) });
         } else {
             served.refused += 1;
-            if let Excess::Refuse(text) = &limits.excess
-                && refusing.count() < REFUSALS_AT_A_TIME
-            {
+            if let Excess::Refuse(text) = &limits.excess {
+                if refusing.count() >= REFUSALS_AT_A_TIME {
+                    refusing.abort_first();
+                }
                 refusing.spawn(refuse(stream, text.clone()));
             }
         }
+        limits.counts.set(*served);
     };
 
     let result = loop {
@@ -319,6 +344,9 @@ where
             Some(Ok(connection)) => {
                 in_a_row = 0;
                 admit(&mut served, connection);
+                if served.refused % TAKEN_AT_A_TIME == TAKEN_AT_A_TIME - 1 {
+                    yield_now().await; // let those that are refused be told before they have to make room
+                }
             }
             Some(Err(error)) => match Trouble::of(&error) {
                 Trouble::Connection if in_a_row < SUSPICIOUSLY_MANY => {
@@ -328,10 +356,7 @@ where
                 Trouble::Process | Trouble::Connection => {
                     if told.is_none_or(|at| runtime::now().duration_since(at) >= SAID_AGAIN_AFTER) {
                         told = Some(runtime::now());
-                        (limits.log)(&format!(
-                            "cannot accept: {error}; {} connections are open, new ones wait in the kernel's queue",
-                            open.count()
-                        ));
+                        (limits.log)(&shortage(&error, open.count()));
                     }
                     served.rests += 1;
                     let rest = timeout(REST, open.fewer_than(open.count()));
@@ -368,6 +393,7 @@ where
         served.cut = open.abort_all();
         refusing.abort_all();
     }
+    limits.counts.set(served);
     result.map(|()| served)
 }
 
@@ -376,16 +402,31 @@ const REST: Duration = Duration::from_millis(100);
 /// A shortage is told once; one that lasts, or comes again, once more after this time.
 const SAID_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// How many connections are taken from the kernel's queue at the end.
-const MOST_QUEUED: usize = 65_536;
-/// How many of them in one poll.
-const TAKEN_AT_A_TIME: usize = 128;
+const MOST_QUEUED: u64 = 65_536;
+/// How many of them in one poll. Less than [`REFUSALS_AT_A_TIME`], so that a refusal has had a poll before it is ended.
+const TAKEN_AT_A_TIME: u64 = 32;
 /// So many failed connections without a good one between them are no connection's fault (a listener that is no stream
 /// socket, a system call that is forbidden): from there on they are treated as a shortage, told and waited for.
 const SUSPICIOUSLY_MANY: u32 = 1024;
-/// How many connections may be in the course of being refused; those beyond are just closed.
+/// How many connections may be in the course of being refused. One more ends the oldest of them: its text has been sent, and what
+/// is left of its time is for clients that are slow to take it.
 const REFUSALS_AT_A_TIME: usize = 64;
 /// How long a refused client may take to read why.
 const REFUSAL_TIME: Duration = Duration::from_secs(1);
+
+/// The line that tells of a shortage.
+fn shortage(error: &io::Error, open: usize) -> String {
+    // epoll's error, not accept's: the connection was there, and is closed since it cannot be watched.
+    if error.raw_os_error() == Some(libc::ENOSPC) {
+        return format!(
+            "cannot watch a new connection, so it was closed: {error}: this user watches as many descriptors as it may \
+             (fs.epoll.max_user_watches); {open} connections are open"
+        );
+    }
+    format!(
+        "cannot accept: {error}; {open} connections are open, new ones wait in the kernel's queue"
+    )
+}
 
 /// The kernel's word for "call again", which a tracer may let through; libc has no name for it.
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -505,6 +546,14 @@ impl Connections {
             Poll::Pending
         })
         .await;
+    }
+
+    /// Drops the one that has been open for the longest time.
+    fn abort_first(&self) {
+        let first = self.tasks.borrow_mut().pop_first();
+        if let Some((_, task)) = first {
+            task.abort();
+        }
     }
 
     /// Drops all that are open, and says how many. Their drops are foreign code; since nobody holds their handles

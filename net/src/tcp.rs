@@ -11,6 +11,7 @@
 //!
 //! Comes from: user code, serve.rs. Goes to: `runtime::AsyncSocket`.
 
+use std::error::Error;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -447,18 +448,41 @@ pub(crate) async fn first_that_works<T, F>(
 where
     F: Future<Output = io::Result<T>>,
 {
-    let mut kind = io::ErrorKind::NotFound;
+    let mut last = io::Error::from(io::ErrorKind::NotFound);
     let mut failures = Vec::new();
     for address in addresses {
         match attempt(address).await {
             Ok(success) => return Ok(success),
             Err(error) => {
-                kind = error.kind();
                 failures.push(format!("{address}: {error}"));
+                last = error;
             }
         }
     }
-    Err(io::Error::new(kind, format!("cannot {what} {}", failures.join("; "))))
+    Err(told(format!("cannot {what} {}", failures.join("; ")), last))
+}
+
+/// `error` in these words: it keeps its kind, and is the source of what is returned, so its number can be found.
+pub(crate) fn told(words: String, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), Told { words, error })
+}
+
+#[derive(Debug)]
+struct Told {
+    words: String,
+    error: io::Error,
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.words)
+    }
+}
+
+impl Error for Told {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.error)
+    }
 }
 
 /// What was accepted, as a stream and its peer's address.

@@ -703,7 +703,8 @@ fn those_who_wait_for_a_place_at_a_shutdown_are_closed_and_counted() {
 #[test]
 fn a_listener_that_fails_leaves_the_open_connections_the_drain_s_time() {
     jump(async || {
-        let server = Memory::start(Limits::new().drain(50 * MS));
+        let counts = Rc::new(Cell::new(Served::default()));
+        let server = Memory::start(Limits::new().drain(50 * MS).counts(Rc::clone(&counts)));
         let (mut quick, mut slow) = (server.connect().await, server.connect().await);
         server.fail_next(libc::EINVAL);
         let (_next, start) = (server.network.connect().unwrap(), now());
@@ -715,6 +716,25 @@ fn a_listener_that_fails_leaves_the_open_connections_the_drain_s_time() {
         assert_eq!(slow.read(&mut [0; 1]).await.unwrap(), 0, "it is cut");
         assert_eq!(now() - start, 50 * MS);
         assert_eq!(server.server.await.unwrap().unwrap_err().raw_os_error(), Some(libc::EINVAL));
+        assert_eq!(counts.get(), Served { accepted: 3, cut: 2, ..Served::default() });
+    });
+}
+
+#[test]
+fn a_limit_of_watched_descriptors_is_told_as_what_it_is() {
+    jump(async || {
+        let told = Rc::new(RefCell::new(String::new()));
+        let tell = Rc::clone(&told);
+        let queue = MemoryListener::new(16);
+        let network = queue.connector();
+        let errors = Rc::new(RefCell::new([io::Error::from_raw_os_error(libc::ENOSPC)].into()));
+        let listener = Troubled { queue, next: RefCell::default(), errors };
+        let limits = Limits::new().log(move |line| tell.borrow_mut().push_str(line));
+        let handler = async |mut stream: MemoryStream, _| stream.write_all(b"x").await;
+        let _server = spawn(serve(listener, limits, handler));
+        network.connect().unwrap().read_exact(&mut [0; 1]).await.unwrap();
+        let told = told.borrow();
+        assert!(told.contains("fs.epoll.max_user_watches") && !told.contains("queue"), "{told}");
     });
 }
 
@@ -740,19 +760,26 @@ fn refusing() -> Limits {
 }
 
 #[test]
-fn a_crowd_of_refused_clients_that_do_not_read_is_kept_for_a_second_and_no_longer() {
+fn a_crowd_of_refused_clients_is_told_and_the_last_64_are_kept_for_a_second() {
     jump(async || {
         let server = Memory::start(refusing());
         let (first, start) = (server.connect().await, now());
-        let crowd: Vec<_> = (0..200).map(|_| server.network.connect().unwrap()).collect();
+        let mut crowd: Vec<_> = (0..200).map(|_| server.network.connect().unwrap()).collect();
         testing::until_idle().await;
-        // Those beyond 64 are closed at once, and told nothing.
-        for mut client in crowd.into_iter().skip(64) {
-            assert_eq!(client.read(&mut [0; 64]).await.unwrap(), 0);
+        // The oldest make room for the last 64, and have been sent as much as they took: a stream holds 16 bytes.
+        for mut client in crowd.drain(..200 - 64) {
+            let mut text = String::new();
+            client.read_to_string(&mut text).await.unwrap();
+            assert_eq!(text, REFUSAL[..16]);
         }
         assert!(now() - start < MS);
-        // With a place among the 64 free again, the next is told all.
         sleep(Duration::from_secs(1)).await;
+        for mut client in crowd {
+            let mut text = String::new();
+            client.read_to_string(&mut text).await.unwrap();
+            assert_eq!(text, REFUSAL[..16]);
+        }
+        assert!(now() - start < Duration::from_secs(1) + MS);
         let mut next = server.network.connect().unwrap();
         let mut text = String::new();
         next.read_to_string(&mut text).await.unwrap();
