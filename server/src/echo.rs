@@ -43,17 +43,23 @@ impl Echo {
     }
 
     /// Serves one connection until its client ends it.
-    pub(crate) async fn serve(self: Rc<Self>, guest: Rc<Guest>) -> io::Result<()> {
+    pub(crate) async fn serve(self: Rc<Self>, guest: Rc<Guest>) {
+        // An error is a connection that has broken off.
+        let _ = self.answer(&guest).await;
+        guest.finish().await;
+    }
+
+    async fn answer(&self, guest: &Guest) -> io::Result<()> {
         loop {
             let stream = &guest.stream;
-            let rest = match stream.read_lent(CHUNK, |chunk| self.reply(stream, chunk)).await? {
-                Reply::Sent => {
+            let rest = match guest.read(CHUNK, |chunk| self.reply(stream, chunk)).await? {
+                Some(Reply::Sent) => {
                     guest.moves();
                     continue;
                 }
-                Reply::Rest(rest) => rest,
-                Reply::Ended => return Ok(()),
-                Reply::Failed(error) => return Err(error),
+                Some(Reply::Rest(rest)) => rest,
+                Some(Reply::Ended) | None => return Ok(()),
+                Some(Reply::Failed(error)) => return Err(error),
             };
             // Boxed, since it is rare: room for it would double what every idle connection weighs.
             Box::pin(guest.owe(rest, Doing::Idle)).await?;

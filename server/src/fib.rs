@@ -11,6 +11,7 @@
 //! | sends more                              | goes on; the requests wait their turn, and TCP slows the client   |
 //! | breaks off (a reset)                    | ends at once                                                      |
 //! | ends its side (`nc -N`, or it has left) | has [`GRACE`] to finish; with `--half-close`, all the time it needs |
+//! | waits                                   | ends after `--max-seconds`, and the client gets a line about it   |
 //!
 //! The end of a stream does not say whether the client still listens: `printf '10\n' | nc -N` does, a closed window does not.
 //! 25 ms serve the first and hardly cost anything for the second.
@@ -28,11 +29,12 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use runtime::process_pool::ProcessPool;
-use runtime::{Job, sleep, unblock_with, yield_now};
+use runtime::process_pool::{CallError, ProcessPool};
+use runtime::{Job, UnblockError, sleep, timeout, unblock_with, yield_now};
 
 use crate::framing::{Fault, Requests};
 use crate::manners::{Doing, First, Guest, first_of};
+use crate::options::Seconds;
 
 /// What all connections share.
 pub(crate) struct Fib {
@@ -40,6 +42,8 @@ pub(crate) struct Fib {
     pub(crate) max_n: u64,
     /// The longest line, in bytes.
     pub(crate) max_line: usize,
+    /// How long a computation may take, counted from when its request is taken up. Zero: no limit.
+    pub(crate) max_time: Duration,
     /// Whether a client that has ended its side is taken to listen still.
     pub(crate) half_close: bool,
     /// Where to compute, if not on threads.
@@ -55,7 +59,13 @@ const TOO_SMALL_TO_ASK: u64 = 24;
 
 impl Fib {
     /// Serves one connection until its client ends it.
-    pub(crate) async fn serve(self: Rc<Self>, guest: Rc<Guest>) -> io::Result<()> {
+    pub(crate) async fn serve(self: Rc<Self>, guest: Rc<Guest>) {
+        // An error is a connection that has broken off.
+        let _ = self.answer(&guest).await;
+        guest.finish().await;
+    }
+
+    async fn answer(&self, guest: &Guest) -> io::Result<()> {
         let mut requests = Requests::new(self.max_line);
         loop {
             while let Some(request) = requests.next() {
@@ -65,14 +75,13 @@ impl Fib {
                         format!("error: {n} is over the limit, which is {}\n", self.max_n)
                     }
                     // Boxed, so that a connection that waits for its client keeps no room for this.
-                    Ok(n) => match Box::pin(self.compute(n, &guest, &mut requests)).await {
+                    Ok(n) => match Box::pin(self.compute(n, guest, &mut requests)).await {
                         Some(answer) => answer,
                         None => return Ok(()),
                     },
                     Err(Fault::Overlong) => {
                         let word = format!("error: {}, goodbye\n", Fault::Overlong);
-                        Box::pin(guest.farewell(&word)).await;
-                        return Ok(());
+                        return guest.answer(word.as_bytes()).await;
                     }
                     Err(fault) => {
                         format!("error: {fault}; send one from 0 to {}\n", self.max_n)
@@ -86,27 +95,41 @@ impl Fib {
                 return Ok(());
             }
             guest.now(if requests.is_half() { Doing::HalfLine } else { Doing::Idle });
-            read_more(&guest, &mut requests).await?;
+            read_more(guest, &mut requests).await?;
         }
     }
 
-    /// Has a pool compute one number, and gives the answer; `None` if the client has left.
+    /// Has a pool compute one number, and gives the line that answers it; `None` if the client has left.
     async fn compute(&self, n: u64, guest: &Guest, requests: &mut Requests) -> Option<String> {
+        let limit = if self.max_time.is_zero() { Duration::MAX } else { self.max_time };
+        // Dropped when the limit is over, or the client has left, and with it the computation: a thread notices, a process is
+        // killed. The timer adds an entry of the wheel to a request, and no allocation.
         let result = async {
             match &self.processes {
                 Some(pool) => {
-                    let value = pool.call(BY_PROCESS, n.to_le_bytes()).await?;
-                    Ok(String::from_utf8_lossy(&value).into_owned())
+                    let mut call = pool.call(BY_PROCESS, n.to_le_bytes());
+                    match timeout(limit, &mut call).await {
+                        Ok(Ok(value)) => Ok(String::from_utf8_lossy(&value).into_owned()),
+                        Ok(Err(CallError::Full)) => Err(FULL.to_owned()),
+                        Ok(Err(error)) => Err(failed(guest, n, &error.into())),
+                        Err(_) => Err(late(n, limit, call.has_started(), "process")),
+                    }
                 }
-                None => match unblock_with(move |job| fib_for(job, n)).await? {
-                    Some(value) => Ok(value.to_string()),
-                    None => Err(io::Error::other("it was given up")), // only if nobody is there to read this
-                },
+                None => {
+                    let mut job = unblock_with(move |job| fib_for(job, n));
+                    match timeout(limit, &mut job).await {
+                        Ok(Ok(Some(value))) => Ok(value.to_string()),
+                        Ok(Ok(None)) => Err(late(n, limit, true, "thread")), // given up, so `job` is dropped
+                        Ok(Err(UnblockError::Full)) => Err(FULL.to_owned()),
+                        Ok(Err(error)) => Err(failed(guest, n, &error.into())),
+                        Err(_) => Err(late(n, limit, job.has_started(), "thread")),
+                    }
+                }
             }
         };
         match first_of(result, self.left(guest, requests)).await {
             First::One(Ok(value)) => Some(format!("{value}\n")),
-            First::One(Err(refused)) => Some(format!("error: {refused}, try again later\n")),
+            First::One(Err(refusal)) => Some(format!("error: {refusal}\n")),
             First::Other(()) => None,
         }
     }
@@ -118,7 +141,7 @@ impl Fib {
                 return;
             }
         }
-        if requests.has_ended() && !self.half_close && !guest.is_sent_home() {
+        if guest.has_left() && !self.half_close {
             return sleep(GRACE).await;
         }
         while !guest.has_broken_off() {
@@ -127,17 +150,33 @@ impl Fib {
     }
 }
 
+/// What a client is told when as many requests wait as may wait.
+const FULL: &str = "the queue is full, try again later";
+
+/// What a client is told whose computation was given up.
+fn late(n: u64, limit: Duration, has_started: bool, place: &str) -> String {
+    let limit = Seconds(limit);
+    if has_started {
+        format!("fib({n}) took longer than {limit} and was given up; ask for a smaller number")
+    } else {
+        format!("fib({n}) has waited {limit} for a free {place}; try again later")
+    }
+}
+
+/// What a client is told when the server is at fault; the log says how.
+fn failed(guest: &Guest, n: u64, error: &io::Error) -> String {
+    guest.report(format_args!("fib({n}) failed: {error}"));
+    format!("fib({n}) could not be computed, try again later")
+}
+
 /// One read. A connection that waits in it holds no buffer.
 async fn read_more(guest: &Guest, requests: &mut Requests) -> io::Result<()> {
-    let room = requests.room();
-    let take_in = |chunk: &[u8]| {
-        if chunk.is_empty() && guest.is_sent_home() {
-            // We ended the stream, not the client: what it was about to say is not known.
-            requests.forget_half();
-        }
-        requests.push(chunk);
-    };
-    guest.stream.read_lent(room, take_in).await
+    if guest.read(requests.room(), |chunk| requests.push(chunk)).await?.is_none() {
+        // The server ends the stream, not the client: how the half line would have gone on is not known.
+        requests.forget_half();
+        requests.push(&[]);
+    }
+    Ok(())
 }
 
 /// As the talk has it: `fib(0)`, which the talk never asks for, is 1 too.

@@ -8,10 +8,12 @@
 //! Rules kept here:
 //! - [`Log::say`] takes a closure, so a quiet server does not even make the text.
 //! - Lines that were kept come out whole and in order.
+//! - No line can steer the terminal: [`printable`] takes the control characters out of whatever comes from outside.
 //! - At the end the queue is written out, unless that takes longer than [`LAST_WORDS`].
 //!
 //! Comes from: main.rs, manners.rs. Goes to: standard output.
 
+use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -64,7 +66,7 @@ impl Log {
 
     /// One line that a quiet server tells too.
     pub(crate) fn announce(&self, line: String) {
-        if self.queue.try_send(Entry::Line(line)).is_err() {
+        if self.queue.try_send(Entry::Line(printable(line))).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -84,6 +86,25 @@ impl Log {
         // No answer in time: the reader sleeps, and we do not wait for it.
         let _ = is_written.recv_timeout(deadline.saturating_duration_since(Instant::now()));
     }
+}
+
+/// The text with escapes (`\u{1b}`) in place of the characters by which it could move the cursor, retitle or reprogram a
+/// terminal, forge a further line, or turn the order of what stands around it.
+pub(crate) fn printable(text: String) -> String {
+    let steers = |c: char| {
+        let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        c.is_control() || turns
+    };
+    if !text.contains(steers) {
+        return text;
+    }
+    let mut shown = String::with_capacity(text.len() + 32);
+    for c in text.chars() {
+        // Writing to a String cannot fail.
+        let _ =
+            if steers(c) { write!(shown, "{}", c.escape_unicode()) } else { shown.write_char(c) };
+    }
+    shown
 }
 
 /// The thread: takes what there is, writes it in one go, and tells what was left out.
@@ -168,6 +189,34 @@ mod tests {
         assert!(text.starts_with("line 0\n"), "{text:.80}");
         assert!(written >= LINES);
         assert_eq!(written + missing, 10 * LINES);
+    }
+
+    #[test]
+    fn control_characters_reach_the_terminal_as_escapes() {
+        let (queue, lines) = sync_channel(LINES);
+        let log = Log { queue, dropped: Arc::default(), quiet: false };
+        let hostile = [
+            "\x1b]0;a title\x07",        // OSC, BEL
+            "\x1b[2J\x1b[1;1H",          // CSI
+            "\u{9b}31m \u{9d}0;x\u{9c}", // CSI, OSC and ST as C1 characters
+            "one\r\n\tForged 1.2.3.4",   // a line of its own
+            "\0\x08\x7f",
+            "\u{202e}desrever\u{2066}\u{2028}",
+        ];
+        for text in hostile {
+            log.say(|| format!("before {text} behind"));
+            log.announce(text.into());
+        }
+        drop(log);
+        let mut out = Vec::new();
+        write_out(&lines, &AtomicU64::new(0), &mut out);
+        let out = String::from_utf8(out).expect("text");
+        assert_eq!(out.lines().count(), 2 * hostile.len(), "a line each: {out:?}");
+        assert!(out.starts_with("before \\u{1b}]0;a title\\u{7} behind\n"), "{out:?}");
+        let steers =
+            |c: char| c != '\n' && (c.is_control() || "\u{202e}\u{2066}\u{2028}".contains(c));
+        assert_eq!(out.find(steers), None, "{out:?}");
+        assert_eq!(printable("fib: Grüße, 数 \\ '".into()), "fib: Grüße, 数 \\ '");
     }
 
     #[test]

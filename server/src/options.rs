@@ -4,6 +4,7 @@
 //!
 //! Comes from: main.rs. Goes to: main.rs, which hands each part to the file it concerns.
 
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -51,6 +52,8 @@ pub(crate) enum Service {
 const FIB_HELP: &str = "\
 A request is a number. A client that sends no newline (the talk's do not) is answered after each chunk,
 of at most 20 bytes; from its first newline on, each line is a request. Several may be sent at once.
+So a first line that arrives in pieces (`1`, then `0` and the newline) is taken for numbers without newline, one per
+piece: send the first line in one piece.
 Whatever is not a number in the limits is answered by one line that begins with `error:`.";
 
 /// `server fib`.
@@ -61,6 +64,12 @@ pub(crate) struct FibOptions {
     /// fib(93) is the last that fits 64 bits. From about 45 on, an answer takes seconds, and from 60 on nobody waits for it.
     #[arg(long, value_name = "N", default_value_t = 90, value_parser = clap::value_parser!(u64).range(..=93))]
     pub(crate) max_n: u64,
+    /// How long a computation may take, waiting for a thread or process included; beyond: `error: fib(..) took longer ..`.
+    /// 0: no limit.
+    ///
+    /// It is given up then, and the connection goes on. A request that has only waited is told so: `error: fib(..) has waited ..`.
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    pub(crate) max_seconds: Duration,
     /// The longest line; beyond: `error: the line is too long`, and the connection is closed
     #[arg(long, value_name = "BYTES", default_value_t = 256)]
     pub(crate) max_line: usize,
@@ -82,7 +91,7 @@ pub(crate) struct FibOptions {
     /// How many threads more may compute those that took longer. They get what all others leave of the processor
     #[arg(long, value_name = "N", default_value = "256")]
     pub(crate) pool_long: NonZeroUsize,
-    /// How many requests may wait for a thread, or a process; beyond: `error: .. queue is full, try again later`
+    /// How many requests may wait for a thread, or a process; beyond: `error: the queue is full, try again later`
     #[arg(long, value_name = "N", default_value = "65536")]
     pub(crate) pool_queue: NonZeroUsize,
     #[command(flatten)]
@@ -122,8 +131,9 @@ pub(crate) struct CommonOptions {
     /// The number is divided among the workers, and the kernel deals connections out by chance, so one worker may be full
     /// a little before the others.
     ///
-    /// Each connection takes a descriptor. If the system gives fewer than this number (see `ulimit -n`), further clients
-    /// wait in the kernel's queue until others leave, and one line says so.
+    /// Each connection takes a descriptor, and the server keeps some back for itself and its processes. If the limit of the
+    /// process (`ulimit -n`) leaves fewer than this number, further clients wait in the kernel's queue until others leave,
+    /// and one line says so.
     #[arg(long, value_name = "N", default_value = "10000")]
     pub(crate) max_connections: NonZeroUsize,
     /// How long a client may be silent; then: `error: nothing came for ..`, and closed. 0: for ever.
@@ -137,7 +147,7 @@ pub(crate) struct CommonOptions {
     /// This limit and the idle one are looked after four times in their length, so they may come a quarter late.
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub(crate) slow_timeout: Duration,
-    /// How long connections may take to end when the server is told to
+    /// How long connections may take to end when the server is told to; those that take longer are cut off. 0: all at once
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
     pub(crate) drain: Duration,
     /// Do not print who comes and goes
@@ -169,10 +179,26 @@ impl Service {
     }
 }
 
-/// A number of seconds, with or without a fraction.
+/// A number of seconds, with or without a fraction. Zero is a value of its own; between it and [`SHORTEST`] a limit would
+/// do nothing but keep the processor busy.
 pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse().map_err(|_| "not a number of seconds".to_string())?;
-    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_string())?;
+    let duration = Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())?;
+    if seconds > 0.0 && duration < SHORTEST {
+        return Err(format!("too short: 0, or at least {}", Seconds(SHORTEST)));
+    }
+    Ok(duration)
+}
+
+const SHORTEST: Duration = Duration::from_millis(1);
+
+/// A time as clients and the log are told it: `60 s`, `0.3 s`.
+pub(crate) struct Seconds(pub(crate) Duration);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} s", self.0.as_secs_f64())
+    }
 }
 
 #[cfg(test)]
@@ -195,7 +221,9 @@ mod tests {
     #[test]
     fn seconds_may_have_fractions_and_must_make_sense() {
         assert_eq!(seconds("0.25"), Ok(Duration::from_millis(250)));
-        for nonsense in ["", "x", "-1", "NaN", "inf", "1e300"] {
+        assert_eq!(seconds("0"), Ok(Duration::ZERO));
+        assert_eq!(seconds("0.001"), Ok(SHORTEST));
+        for nonsense in ["", "x", "-1", "NaN", "inf", "1e300", "0.000000003", "1e-20", "0.0009"] {
             assert!(seconds(nonsense).is_err(), "{nonsense}");
         }
     }

@@ -100,6 +100,32 @@ fn many_requests_at_once_are_answered_in_order() {
     });
 }
 
+/// With Nagle's algorithm the second answer waits for the acknowledgement of the first, which the client's kernel delays by
+/// 40 ms once it takes the connection for an exchange of questions and answers.
+#[test]
+fn the_second_answer_of_a_pipeline_does_not_wait_for_an_acknowledgement() {
+    deadline(90, || {
+        // Echo reads 16 KB at a time, so this is two answers there.
+        let long = "x".repeat(20 << 10);
+        let cases = [("fib", "1\n2\n", "1\n1\n".len()), ("echo", &long, "Received: ".len() * 2)];
+        for (service, request, more) in cases {
+            let server = Server::start(&[service]);
+            let mut client = server.connect();
+            let mut answers = vec![0; if service == "fib" { more } else { request.len() + more }];
+            let mut fastest = Duration::MAX;
+            for exchange in 0..60 {
+                let start = Instant::now();
+                client.send(request);
+                client.reader.read_exact(&mut answers).unwrap();
+                if exchange >= 40 {
+                    fastest = fastest.min(start.elapsed());
+                }
+            }
+            assert!(fastest < Duration::from_millis(30), "{service}: {fastest:?}");
+        }
+    });
+}
+
 // ---- bad input
 
 #[test]
@@ -255,6 +281,82 @@ fn with_half_close_an_end_of_stream_waits_for_the_answer() {
     });
 }
 
+/// RFC 1122, 4.2.3.9: "host unreachable" from a router is no end of a connection. The network here is three namespaces in a
+/// row: client, router, server; the router loses its way to the client while the server computes.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_unreachable_message_from_a_router_ends_no_computation() {
+    use std::os::fd::AsRawFd;
+    /// Namespaces that are gone when this is dropped.
+    struct Network(Vec<String>);
+    impl Drop for Network {
+        fn drop(&mut self) {
+            self.0.iter().for_each(|name| drop(shell(&format!("ip netns del {name}"))));
+        }
+    }
+    fn shell(script: &str) -> Output {
+        Command::new("sh").args(["-ec", script]).output().unwrap()
+    }
+    deadline(150, || {
+        let id = std::process::id();
+        let [c, r, s] = ["c", "r", "s"].map(|name| format!("ground-{name}-{id}"));
+        let network = Network(vec![c.clone(), r.clone(), s.clone()]);
+        let made = shell(&format!(
+            "for name in {c} {r} {s}; do ip netns add $name; ip -n $name link set lo up; done
+             ip link add tocr{id} netns {c} type veth peer name torc{id} netns {r}
+             ip link add tosr{id} netns {s} type veth peer name tors{id} netns {r}
+             ip -n {c} addr add 10.9.1.2/24 dev tocr{id}; ip -n {c} link set tocr{id} up
+             ip -n {r} addr add 10.9.1.1/24 dev torc{id}; ip -n {r} link set torc{id} up
+             ip -n {r} addr add 10.9.2.1/24 dev tors{id}; ip -n {r} link set tors{id} up
+             ip -n {s} addr add 10.9.2.2/24 dev tosr{id}; ip -n {s} link set tosr{id} up
+             ip -n {c} route add default via 10.9.1.1; ip -n {s} route add default via 10.9.2.1
+             ip netns exec {r} sh -c 'echo 1 > /proc/sys/net/ipv4/ip_forward'"
+        ));
+        if !made.status.success() {
+            let why = String::from_utf8_lossy(&made.stderr).into_owned();
+            return println!("skipped: no network namespaces here: {}", why.trim());
+        }
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &s]).arg(server_program("server"));
+        command.args(["fib", "--half-close", "--max-seconds", "6", "--addr", "10.9.2.2:0"]);
+        let server = Server::start_as(command);
+        let namespace = fs::File::open(format!("/run/netns/{c}")).unwrap();
+        let address = server.address;
+        let mut client = thread::spawn(move || {
+            // SAFETY: no pointers; the descriptor is open. It concerns this thread alone.
+            let result = unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) };
+            assert_eq!(result, 0, "{}", io::Error::last_os_error());
+            Client::connect(address)
+        })
+        .join()
+        .unwrap();
+        client.ask("10\n", "55");
+        client.send("90\n");
+        let unreachable = || {
+            let file = format!("ip netns exec {s} cat /proc/net/snmp");
+            let text = String::from_utf8(shell(&file).stdout).unwrap();
+            let mut lines = text.lines().filter(|line| line.starts_with("Icmp:"));
+            let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
+            let place = names.split(' ').position(|name| name == "InDestUnreachs").unwrap();
+            values.split(' ').nth(place).unwrap().parse::<u64>().unwrap()
+        };
+        let reroute = |how: &str| {
+            let output = shell(&format!("ip -n {r} route {how} unreachable 10.9.1.2/32"));
+            assert!(output.status.success(), "{output:?}");
+        };
+        reroute("add");
+        let before = unreachable();
+        client.end(); // answered by an acknowledgement, and that by the router
+        // So is each repetition of it, and the server looks at the connection meanwhile, four times a second.
+        let told = eventually(|| (unreachable() >= before + 4).then_some(()));
+        assert!(told.is_some(), "no ICMP messages");
+        reroute("del");
+        // It has gone on, to the end of its time; had it been ended, there would be no line.
+        assert_eq!(client.line(), format!("error: fib(90) took longer than 6 s{GIVEN_UP}"));
+        drop((server, network));
+    });
+}
+
 #[test]
 fn what_is_pending_at_the_end_of_a_stream_is_answered() {
     deadline(90, || {
@@ -297,7 +399,7 @@ fn a_full_pool_is_told_to_the_client_and_takes_requests_again_afterwards() {
         let long = [(); 3].map(|()| server.connect());
         long.iter().for_each(|client| client.send("90\n"));
         // Two compute, one waits, and there is room for no more.
-        let full = "error: the pool's queue is full, try again later";
+        let full = "error: the queue is full, try again later";
         let told = eventually(|| {
             let mut client = server.connect();
             client.send("1\n");
@@ -317,7 +419,110 @@ fn a_full_pool_is_told_to_the_client_and_takes_requests_again_afterwards() {
     });
 }
 
+// ---- the time limit of a computation
+
+const GIVEN_UP: &str = " and was given up; ask for a smaller number";
+
+#[test]
+fn a_computation_past_its_time_limit_is_given_up_and_the_connection_lives_on() {
+    deadline(120, || {
+        for pool in ["threads", "processes"] {
+            let server = Server::start(&["fib", "--pool", pool, "--max-seconds", "0.5"]);
+            let mut client = server.connect();
+            client.ask("90\n", &format!("error: fib(90) took longer than 0.5 s{GIVEN_UP}"));
+            client.ask("10\n", "55");
+            client.send("89\n12\n");
+            assert_eq!(client.line(), format!("error: fib(89) took longer than 0.5 s{GIVEN_UP}"));
+            assert_eq!(client.line(), "144");
+            server.computes(false);
+            let at_work = || {
+                let children = children_of(server.child.0.id())?;
+                let pids: Vec<_> = children.iter().map(|child| (child.pid, child.ticks)).collect();
+                Some(pids)
+            };
+            // What still computed would collect clock ticks.
+            let calm = eventually(|| {
+                let before = at_work();
+                thread::sleep(Duration::from_millis(100));
+                (at_work() == before).then_some(())
+            });
+            assert!(calm.is_some(), "{pool}: {:?} compute on", at_work());
+        }
+    });
+}
+
+#[test]
+fn without_a_time_limit_a_computation_takes_its_time() {
+    deadline(120, || {
+        for pool in ["threads", "processes"] {
+            let server = Server::start(&["fib", "--pool", pool, "--max-seconds", "0"]);
+            server.connect().ask("32\n", "2178309");
+        }
+    });
+}
+
+#[test]
+fn requests_that_only_waited_for_a_process_are_told_so() {
+    deadline(120, || {
+        let pool = ["--pool", "processes", "--processes", "1", "--max-seconds", "1"];
+        let server = Server::start(&[&["fib"], &pool[..]].concat());
+        let mut clients = [(); 40].map(|()| server.connect());
+        clients.iter().for_each(|client| client.send("90\n"));
+        let (mut waited, mut computed) = (0, 0);
+        for client in &mut clients {
+            let line = client.line();
+            if line == "error: fib(90) has waited 1 s for a free process; try again later" {
+                waited += 1;
+            } else {
+                assert_eq!(line, format!("error: fib(90) took longer than 1 s{GIVEN_UP}"));
+                computed += 1;
+            }
+        }
+        // The first is computed; some may have taken its place in the moment before their own time was over.
+        assert!(waited > 0 && computed > 0, "{waited} waited, {computed} were computed");
+        for client in &mut clients {
+            client.ask("10\n", "55");
+        }
+    });
+}
+
+#[test]
+fn clients_that_fill_the_whole_pool_each_hear_a_line_and_a_short_request_is_answered() {
+    deadline(180, || {
+        let server = Server::start(&["fib", "--quiet", "--max-seconds", "3"]);
+        let mut long: Vec<_> = (0..320).map(|_| server.connect()).collect();
+        long.iter().for_each(|client| client.send("90\n"));
+        thread::sleep(Duration::from_millis(500)); // so that its own time is over later than theirs
+        server.connect().ask("1\n", "1");
+        for client in &mut long {
+            let line = client.line();
+            assert!(line.starts_with("error: fib(90) "), "{line}");
+        }
+        for client in &mut long {
+            client.ask("12\n", "144");
+        }
+    });
+}
+
 // ---- computing in processes
+
+#[test]
+fn a_process_that_crashes_is_told_plainly_to_the_client_and_in_detail_to_the_log() {
+    deadline(120, || {
+        let server = Server::start(&["fib", "--pool", "processes", "--processes", "1"]);
+        let mut client = server.connect();
+        client.send("90\n");
+        let Some(computing) = server.processes_at_work(1) else {
+            return eprintln!("no /proc: left out");
+        };
+        let status = Command::new("kill").args(["-s", "KILL", &computing[0].to_string()]).status();
+        assert!(status.unwrap().success());
+        assert_eq!(client.line(), "error: fib(90) could not be computed, try again later");
+        let peer = client.stream().local_addr().unwrap();
+        server.log_line(&format!("{peer}: fib(90) failed: the worker process crashed (signal: 9"));
+        client.ask("10\n", "55");
+    });
+}
 
 #[test]
 fn processes_answer_as_threads_do() {
@@ -425,7 +630,7 @@ fn a_client_that_stalls_in_the_middle_of_a_line_is_told_so_and_closed() {
         let client = server.connect();
         client.send("1\n2");
         let rest = client.rest();
-        assert_eq!(rest, "1\nerror: the line was not ended within 300ms\n");
+        assert_eq!(rest, "1\nerror: the line was not ended within 0.3 s\n");
         server.log_line("Ending ");
         idle.ask("10\n", "55");
     });
@@ -437,11 +642,41 @@ fn a_client_that_sends_nothing_is_told_so_and_closed() {
         let server = Server::start(&["fib", "--idle-timeout", "0.3"]);
         let mut client = server.connect();
         client.ask("10\n", "55");
-        assert_eq!(client.rest(), "error: nothing came for 300ms\n");
+        assert_eq!(client.rest(), "error: nothing came for 0.3 s\n");
         let echo = Server::start(&["echo", "--idle-timeout", "0.3"]);
         let mut client = echo.connect();
         client.ask("10\n", "Received: 10");
-        assert_eq!(client.rest(), "error: nothing came for 300ms\n");
+        assert_eq!(client.rest(), "error: nothing came for 0.3 s\n");
+    });
+}
+
+/// A client that goes on sending may not lose the last line: bytes behind a close are answered by a reset.
+#[test]
+fn the_word_at_a_limit_reaches_a_client_that_goes_on_sending() {
+    deadline(120, || {
+        let cases: [(&[&str], &str, &str); 4] = [
+            (&["fib", "--slow-timeout", "0.3"], "2", "error: the line was not ended within 0.3 s"),
+            (&["fib", "--idle-timeout", "0.3"], "", "error: nothing came for 0.3 s"),
+            (&["echo", "--idle-timeout", "0.3"], "", "error: nothing came for 0.3 s"),
+            (&["fib", "--max-line", "30"], &"2".repeat(31), "error: the line is too long, goodbye"),
+        ];
+        for (options, request, word) in cases {
+            let server = Server::start(options);
+            let mut client = server.connect();
+            client.send("1\n");
+            client.line();
+            client.send(request);
+            let ended = eventually(|| {
+                // One byte at a time would be a line that goes on; this is a client that has seen nothing yet.
+                let line = client.line_within(Duration::from_millis(50))?;
+                Some(line)
+            });
+            assert_eq!(ended.as_deref(), Some(word));
+            for _ in 0..5 {
+                client.send("10\n");
+            }
+            assert_eq!(client.rest(), "", "{word}");
+        }
     });
 }
 
@@ -506,16 +741,47 @@ fn those_beyond_the_connection_limit_are_told_so_until_there_is_room() {
     });
 }
 
+/// The server, with so many descriptors.
+fn with_descriptors(count: usize, args: &[&str]) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("ulimit -n {count} && exec \"$@\""), "sh"]);
+    shell.arg(server_program("server")).args(args).args(["--addr", "127.0.0.1:0"]);
+    shell
+}
+
+#[test]
+fn idle_clients_leave_the_processes_their_descriptors() {
+    deadline(180, || {
+        let args = ["fib", "--pool", "processes", "--processes", "3"];
+        let server = Server::start_as(with_descriptors(80, &args));
+        server.log_line("The limit of descriptors (`ulimit -n`) leaves room for ");
+        let mut clients: Vec<Client> = (0..200).map(|_| server.connect()).collect();
+        for client in &clients {
+            client.send("20\n");
+        }
+        for client in clients.iter_mut().take(16) {
+            assert_eq!(client.line(), "6765");
+        }
+        // As many as there is room for are still there; the others come in as these leave.
+        for mut client in clients.drain(16..) {
+            if let Some(line) = client.line_within(Duration::from_millis(50)) {
+                assert_eq!(line, "6765");
+            }
+        }
+        server.connect().ask("10\n", "55");
+        server.signal("TERM");
+        let (status, lines) = server.end();
+        assert_eq!(status.code(), Some(0));
+        assert!(!lines.iter().any(|line| line.contains("Too many open files")), "{lines:?}");
+    });
+}
+
 #[test]
 fn out_of_descriptors_it_waits_without_spinning_and_everyone_is_served() {
     deadline(180, || {
-        let command = "ulimit -n 64 && exec \"$@\"";
-        let program = server_program("server");
-        let mut shell = Command::new("sh");
-        shell.args(["-c", command, "sh"]).arg(program).args(["fib", "--addr", "127.0.0.1:0"]);
-        let server = Server::start_as(shell);
+        let server = Server::start_as(with_descriptors(64, &["fib"]));
+        server.log_line("The limit of descriptors (`ulimit -n`) leaves room for ");
         let mut clients: Vec<Client> = (0..200).map(|_| server.connect()).collect();
-        server.log_line("cannot accept: ");
         if let Some(before) = server.cpu_ticks() {
             thread::sleep(Duration::from_secs(1)); // the time in which it must not work
             let ticks = server.cpu_ticks().unwrap() - before;
@@ -530,8 +796,9 @@ fn out_of_descriptors_it_waits_without_spinning_and_everyone_is_served() {
         server.signal("TERM");
         let (status, lines) = server.end();
         assert_eq!(status.code(), Some(0));
-        let complaints = lines.iter().filter(|line| line.starts_with("cannot accept: "));
+        let complaints = lines.iter().filter(|line| line.contains("descriptors"));
         assert_eq!(complaints.count(), 0, "it has said so once already: {lines:?}");
+        assert!(!lines.iter().any(|line| line.contains("cannot accept")), "{lines:?}");
     });
 }
 
@@ -583,6 +850,91 @@ fn an_address_in_use_is_an_error_that_says_what_to_do() {
 }
 
 #[test]
+fn a_port_that_another_server_s_workers_share_is_in_use() {
+    if !cfg!(target_os = "linux") {
+        return eprintln!("only Linux deals connections out among listeners: left out");
+    }
+    deadline(90, || {
+        let server = Server::start(&["fib", "--workers", "2"]);
+        let address = server.address.to_string();
+        for workers in ["1", "2", "3"] {
+            let output = run("server", &["fib", "--addr", &address, "--workers", workers]);
+            assert_eq!(output.status.code(), Some(1));
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(said.contains("another program listens there"), "{said}");
+        }
+        for _ in 0..20 {
+            server.connect().ask("10\n", "55");
+        }
+    });
+}
+
+#[test]
+fn an_error_of_the_start_says_what_it_means() {
+    deadline(90, || {
+        let cases = [
+            ("1.2.3.4:0", "--addr takes an address of this machine"),
+            ("127.0.0.1", "--addr takes a host and a port"),
+            ("", "--addr takes a host and a port"),
+            ("127.0.0.1:65536", "--addr takes a host and a port"),
+            ("nobody.invalid:1", "the resolver does not know this name"),
+            ("\x1b]0;title\x07\u{9b}31m:1", "the resolver does not know this name"),
+        ];
+        for (address, meaning) in cases {
+            let output = run("server", &["fib", "--addr", address]);
+            assert_eq!(output.status.code(), Some(1));
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(said.starts_with("server: ") && said.contains(meaning), "{said}");
+            assert_eq!(
+                said.lines().filter(|line| line.contains("--addr takes")).count() == 1,
+                meaning.contains("--addr takes"),
+                "{said}"
+            );
+            let controls = said.chars().filter(|&c| c.is_control() && c != '\n').count();
+            assert_eq!(controls, 0, "{said:?}");
+        }
+    });
+}
+
+#[test]
+fn too_few_descriptors_are_an_error_and_no_panic() {
+    deadline(180, || {
+        for args in [&["fib"][..], &["fib", "--pool", "processes"], &["echo", "--workers", "2"]] {
+            for count in 4..24 {
+                let mut command = with_descriptors(count, args);
+                command.stdout(Stdio::piped()).stderr(Stdio::piped());
+                let output = finish(Running(command.spawn().unwrap()));
+                let said = String::from_utf8_lossy(&output.stderr).into_owned();
+                if said.contains("loading shared libraries") {
+                    continue; // not a line of the program has run
+                }
+                assert_eq!(output.status.code(), Some(1), "{count}: {said}");
+                assert!(said.starts_with("server: "), "{count}: {said}");
+                assert!(
+                    said.contains("descriptors") && !said.contains("panicked"),
+                    "{count}: {said}"
+                );
+                assert_eq!(text(&output), "");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_time_too_short_to_mean_anything_is_refused() {
+    deadline(90, || {
+        for option in ["--slow-timeout", "--idle-timeout", "--drain", "--max-seconds"] {
+            for nonsense in ["0.000000003", "-1", "NaN", "1e-30", "x"] {
+                let output = run("server", &["fib", &format!("{option}={nonsense}")]);
+                assert_eq!(output.status.code(), Some(2), "{option} {nonsense}");
+                let said = String::from_utf8_lossy(&output.stderr).into_owned();
+                assert!(said.contains(option) && said.contains(nonsense), "{said}");
+            }
+        }
+    });
+}
+
+#[test]
 fn a_stop_lets_requests_end_and_sends_idle_clients_home() {
     deadline(120, || {
         for signal in ["TERM", "INT"] {
@@ -605,6 +957,94 @@ fn a_stop_lets_requests_end_and_sends_idle_clients_home() {
             assert!(lines.iter().any(|line| line.contains("0 cut off")), "{lines:?}");
             assert!(TcpStream::connect(address).is_err(), "nobody listens any more");
         }
+    });
+}
+
+#[test]
+fn a_stop_loses_no_answer_of_a_client_that_goes_on_sending() {
+    deadline(180, || {
+        for pool in ["threads", "processes"] {
+            let server = Server::start(&["fib", "--pool", pool, "--drain", "60"]);
+            let client = server.connect();
+            client.send("38\n1\n1\n1\n");
+            if pool == "threads" {
+                server.computes(true);
+            } else {
+                server.processes_at_work(1);
+            }
+            server.signal("TERM");
+            server.log_line("Stopping");
+            // Behind the stop, while the first is computed: taken up by nothing, and no reason to lose the answers.
+            client.send("1\n");
+            // (It may have come before the loop knew of the stop: then it is answered.)
+            let rest = client.rest();
+            let answers = rest.strip_prefix("39088169\n1\n1\n1\n");
+            assert!(matches!(answers, Some("" | "1\n")), "{pool}: {rest:?}");
+            let (status, lines) = server.end();
+            assert_eq!(status.code(), Some(0));
+            assert!(lines.iter().any(|line| line.contains("0 cut off")), "{lines:?}");
+        }
+    });
+}
+
+#[test]
+fn a_stop_ends_pipelining_clients_by_an_end_of_stream_and_not_by_a_reset() {
+    deadline(180, || {
+        const CLIENTS: usize = 10;
+        let server = Server::start(&["fib", "--quiet", "--drain", "60"]);
+        let (begun, are_running) = mpsc::channel();
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|_| {
+                let (mut client, begun) = (server.connect(), begun.clone());
+                thread::spawn(move || {
+                    // A hundred requests are always on their way, so the stop finds some in every buffer.
+                    if !client.send_more(100) {
+                        return false;
+                    }
+                    let mut answers = 0;
+                    loop {
+                        let mut line = String::new();
+                        match client.reader.read_line(&mut line) {
+                            Ok(0) => return true,
+                            Ok(_) => assert_eq!(line, "1\n"),
+                            Err(_) => return false,
+                        }
+                        answers += 1;
+                        if answers == 200 {
+                            begun.send(()).unwrap();
+                        }
+                        if !client.send_more(1) {
+                            return false;
+                        }
+                    }
+                })
+            })
+            .collect();
+        for _ in 0..CLIENTS {
+            are_running.recv_timeout(PATIENCE).unwrap();
+        }
+        server.signal("TERM");
+        let ended: Vec<bool> = clients.into_iter().map(|client| client.join().unwrap()).collect();
+        let (status, lines) = server.end();
+        assert_eq!(status.code(), Some(0));
+        assert!(lines.iter().any(|line| line.contains("0 cut off")), "{lines:?}");
+        // A client that gets no processor for a second may meet the close after all.
+        let resets = ended.iter().filter(|ended| !**ended).count();
+        assert!(resets < CLIENTS / 2, "{resets} of {CLIENTS} were reset");
+    });
+}
+
+#[test]
+fn a_client_that_keeps_its_end_open_is_left_after_a_second_and_is_not_cut_off() {
+    deadline(90, || {
+        let server = Server::start(&["echo", "--drain", "60"]);
+        let mut client = server.connect();
+        client.ask("1\n", "Received: 1");
+        server.signal("TERM");
+        let (status, lines) = server.end(); // the client is still there
+        assert_eq!(status.code(), Some(0));
+        assert!(lines.iter().any(|line| line.contains("0 cut off")), "{lines:?}");
+        assert_eq!(client.rest(), "");
     });
 }
 
@@ -945,6 +1385,11 @@ impl Client {
     #[track_caller]
     pub(crate) fn send(&self, bytes: impl AsRef<[u8]>) {
         self.stream().write_all(bytes.as_ref()).unwrap();
+    }
+
+    /// Asks for fib(1) so many times; `false` if the connection takes no more.
+    fn send_more(&self, count: usize) -> bool {
+        self.stream().write_all("1\n".repeat(count).as_bytes()).is_ok()
     }
 
     /// Ends its side: what it has sent is all.
