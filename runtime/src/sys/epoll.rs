@@ -220,6 +220,7 @@ fn owned(fd: i32) -> io::Result<OwnedFd> {
 }
 
 #[cfg(all(test, not(ground_loom)))]
+#[allow(clippy::unwrap_used, reason = "a test may panic: that is how it fails")]
 mod tests {
     use super::{Events, Poller};
     use std::fs::File;

@@ -106,7 +106,7 @@ mod tests {
             calls += 1;
             Err(ErrorKind::Interrupted.into())
         });
-        assert_eq!(result.unwrap_err().kind(), ErrorKind::Interrupted);
+        assert!(result.is_err_and(|e| e.kind() == ErrorKind::Interrupted));
         assert_eq!(calls, 1 + INTERRUPTIONS);
     }
 }
