@@ -195,7 +195,7 @@ impl<T: AsFd> AsyncSocket<T> {
         &'a self,
         buffer: &'a mut [u8],
     ) -> impl Future<Output = io::Result<usize>> + use<'a, T> {
-        self.read_operation(|| self.try_recv(buffer))
+        self.read_operation(|| self.recv_once(buffer))
     }
 
     /// Sends some of `bytes`: as many as the kernel takes now, at least one (if there is one).
@@ -210,7 +210,7 @@ impl<T: AsFd> AsyncSocket<T> {
         &'a self,
         bytes: &'a [u8],
     ) -> impl Future<Output = io::Result<usize>> + use<'a, T> {
-        self.write_operation(|| self.try_send(bytes))
+        self.write_operation(|| self.send_once(bytes))
     }
 
     /// Waits until a read is worth a try.
@@ -310,6 +310,11 @@ impl<T: AsFd> AsyncSocket<T> {
     /// ```
     #[inline]
     pub fn try_recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        socket::uninterrupted(|| self.recv_once(buffer))
+    }
+
+    #[inline]
+    fn recv_once(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = &self.registration.source.read;
         let result = socket::recv(self.registration.source.fd, buffer);
         context::spend_bytes(*result.as_ref().unwrap_or(&0));
@@ -328,6 +333,11 @@ impl<T: AsFd> AsyncSocket<T> {
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) if the kernel takes nothing now, and the kernel's.
     #[inline]
     pub fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
+        socket::uninterrupted(|| self.send_once(bytes))
+    }
+
+    #[inline]
+    fn send_once(&self, bytes: &[u8]) -> io::Result<usize> {
         let write = &self.registration.source.write;
         let result = socket::send(self.registration.source.fd, bytes);
         context::spend_bytes(*result.as_ref().unwrap_or(&0));
@@ -497,7 +507,8 @@ impl<T: AsFd, F, const SIDE: bool> Drop for Operation<'_, T, F, SIDE> {
     }
 }
 
-/// The four steps.
+/// The four steps. A call that a signal has interrupted is repeated once: calls that do not sleep are hardly ever interrupted,
+/// and one that is without end must not hold the loop.
 #[inline(always)]
 fn attempt<T: AsFd, R, const SIDE: bool>(
     socket: &AsyncSocket<T>,
@@ -506,6 +517,7 @@ fn attempt<T: AsFd, R, const SIDE: bool>(
     cx: &mut Context<'_>,
     run: &mut impl FnMut() -> io::Result<R>,
 ) -> Poll<io::Result<R>> {
+    let mut repeated = false;
     loop {
         if !direction.is_ready() {
             return match socket.park(direction, ticket, cx.waker()) {
@@ -517,8 +529,11 @@ fn attempt<T: AsFd, R, const SIDE: bool>(
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        match socket::uninterrupted(&mut *run) {
+        match run() {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => direction.failed(&error),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted && !repeated => {
+                repeated = true
+            }
             result => return Poll::Ready(result),
         }
     }

@@ -220,8 +220,9 @@ fn owned(fd: i32) -> io::Result<OwnedFd> {
 }
 
 #[cfg(all(test, not(ground_loom)))]
-#[allow(clippy::unwrap_used, reason = "a test may panic: that is how it fails")]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic: that is how it fails")]
+
     use super::{Events, Poller};
     use std::fs::File;
     use std::io::Write;

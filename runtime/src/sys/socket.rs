@@ -12,10 +12,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 /// Receives into `buffer`. Zero: the end of the stream (or an empty buffer, or an empty datagram).
 #[inline]
 pub(crate) fn recv(fd: RawFd, buffer: &mut [u8]) -> io::Result<usize> {
-    uninterrupted(|| {
-        // SAFETY: `buffer` is writable for its length through the call. A number that is no open descriptor is an error.
-        counted(unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), 0) })
-    })
+    // SAFETY: `buffer` is writable for its length through the call. A number that is no open descriptor is an error.
+    counted(unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), 0) })
 }
 
 /// Sends as much of `bytes` as the kernel takes now.
@@ -25,10 +23,8 @@ pub(crate) fn send(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
     const FLAGS: i32 = 0; // these have SO_NOSIGPIPE instead, which std and socket2 set at creation
     #[cfg(not(target_vendor = "apple"))]
     const FLAGS: i32 = libc::MSG_NOSIGNAL;
-    uninterrupted(|| {
-        // SAFETY: `bytes` is readable for its length through the call. A number that is no open descriptor is an error.
-        counted(unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), FLAGS) })
-    })
+    // SAFETY: `bytes` is readable for its length through the call. A number that is no open descriptor is an error.
+    counted(unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), FLAGS) })
 }
 
 /// Whether this is a TCP socket. Asked on Linux only: elsewhere a short count proves nothing, so nobody needs to know.
@@ -68,13 +64,13 @@ pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
 /// sleep and is interrupted without end (by a broken tracer or sandbox) would hold the loop, so it becomes an error.
 #[inline(always)]
 pub(crate) fn uninterrupted<R>(mut call: impl FnMut() -> io::Result<R>) -> io::Result<R> {
-    for _ in 0..INTERRUPTIONS {
+    let mut left = INTERRUPTIONS;
+    loop {
         match call() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted && left > 0 => left -= 1,
             result => return result,
         }
     }
-    call()
 }
 
 const INTERRUPTIONS: u32 = 4;

@@ -33,7 +33,7 @@ const DEADLINE: u64 = 60;
 
 /// Runs `body` on a thread of its own and gives its result. Panics with the test's name if it takes longer than that.
 ///
-/// The variable `GROUND_PATIENCE` multiplies all deadlines (say 10, under valgrind; 0.1, to look for hangs).
+/// The variable `GROUND_PATIENCE` multiplies all deadlines (6 if it is not set; say 60, under valgrind; 0.1, to look for hangs).
 #[track_caller]
 pub(crate) fn within<R, B>(seconds: u64, body: B) -> R
 where
@@ -49,15 +49,20 @@ pub(crate) fn run<B: AsyncFnOnce() + Send + 'static>(body: B) {
     guarded(test_name::<B>(), DEADLINE, || runtime::block_on(body()));
 }
 
+/// A deadline finds hangs, and nothing else: one that a busy machine can miss makes a test a matter of luck.
+fn deadline(seconds: u64) -> Duration {
+    let patience = std::env::var("GROUND_PATIENCE").ok();
+    Duration::from_secs(seconds)
+        .mul_f64(patience.and_then(|factor| factor.parse().ok()).unwrap_or(6.0))
+}
+
 #[track_caller]
 fn guarded<R, B>(name: String, seconds: u64, body: B) -> R
 where
     R: Send + 'static,
     B: FnOnce() -> R + Send + 'static,
 {
-    let patience = std::env::var("GROUND_PATIENCE").ok();
-    let patience = patience.and_then(|factor| factor.parse().ok()).unwrap_or(1.0);
-    let deadline = Duration::from_secs(seconds).mul_f64(patience);
+    let deadline = deadline(seconds);
     let (tell, told) = mpsc::channel::<()>();
     let thread = thread::Builder::new()
         .name(name.clone())
@@ -117,7 +122,7 @@ pub(crate) fn child_process_with_input<B: FnOnce() + Send + 'static>(
     let (tell, told) = mpsc::channel();
     let waiting = thread::spawn(move || tell.send(child.wait_with_output()));
     talk(stdin);
-    let output = match told.recv_timeout(Duration::from_secs(DEADLINE + 10)) {
+    let output = match told.recv_timeout(deadline(DEADLINE + 10)) {
         Ok(output) => output.unwrap(),
         Err(_) => {
             // SAFETY: the number is our own child's, which nobody has waited for yet.

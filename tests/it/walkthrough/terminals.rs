@@ -34,7 +34,7 @@ use super::text::{Block, Chapter};
 use crate::support::program;
 
 /// How long a line may be waited for.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(600);
 /// Programs that the text shows failing.
 const FAIL: &[&str] = &["04-tasks-again", "rustc "];
 /// Programs that a machine may not have.
