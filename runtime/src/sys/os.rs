@@ -70,7 +70,7 @@ pub(crate) use libc::{
 pub(crate) use super::Stack;
 use super::fork;
 pub(crate) use super::fork::generation as fork_generation;
-pub(crate) use threads::{OsThread, explain_shortage, start_thread};
+pub(crate) use threads::{OsThread, explain_shortage, start_thread, wake_precisely};
 
 /// The most subscriptions at a time in the process. Each slot that was ever used keeps two descriptors.
 pub(crate) const SLOT_COUNT: usize = 256;

@@ -1,38 +1,45 @@
-//! How are long jobs kept from starving short ones, when nobody can tell before which is which?
+//! The pool's threads: which job runs where, and how long jobs are kept from starving short ones.
 //!
-//! By watching what they take. All jobs begin in the fast lane. One that has run for a slice (a millisecond) leaves it,
-//! and a fresh thread takes its place; so however many long ones there are, a short one finds a thread. And one that
-//! has *computed* all that time is put behind all other threads of the machine (SCHED_IDLE, sys/os/threads.rs): it
-//! gets every moment that nobody else wants, on every core, and gives it back the instant a short job or the loop wakes.
+//! All jobs begin in the fast lane. A job that has run for a slice (a millisecond) leaves it, and its place is free for the
+//! next. A thread whose job has *computed* for a slice is put behind all other threads of the machine (SCHED_IDLE,
+//! sys/os/threads.rs): it gets the processor time that no other thread wants, and gives it back when a short job or the loop wakes.
 //!
-//! | a job that ran for a slice | its thread            | and afterwards                                             |
-//! |----------------------------|-----------------------|------------------------------------------------------------|
-//! | has waited (I/O, a lock)   | is *blocked*          | comes back into the lane, if there is room                 |
-//! | has computed: half a slice, and a sixteenth of the time since it was last looked at | is *demoted* | retires: nobody comes back from that class without rights  |
-//! | may not be demoted, or cannot here | counts as blocked | as blocked                                             |
+//! | a job that ran for a slice         | its thread        | afterwards                                                  |
+//! |------------------------------------|-------------------|-------------------------------------------------------------|
+//! | sleeps (I/O, a lock)               | is *blocked*      | comes back into the lane, if there is room                  |
+//! | has used the processor for a slice | is *demoted*      | retires: a thread cannot leave that class without privilege |
+//! | the same, where demotion is off or impossible | counts as blocked | as blocked                                       |
+//! | neither: it waits for a core       | stays in the lane |                                                             |
 //!
-//! Nobody watches all the time. Who submits looks, if it is time to (`next_look`), and who awaits a result looks by its
-//! loop's timer, so a queue that nobody adds to is looked at too. There is no monitor thread.
+//! The monitor is a thread that exists while jobs run and for a while after. Once per slice it looks at every thread in the
+//! lane, by its processor clock and, if that says little, by the kernel's word for its state: a thread that is ready to
+//! run but gets no core is not taken for a blocked one, whose place another thread would take. It also starts the
+//! threads; the submitter starts one itself only if there is neither an idle thread nor a monitor.
 //!
-//! What a demoted job starts (a thread, a program, a job that needs a new thread here) is born behind all others, too; so
-//! the system has it, and `unblock` says so.
+//! New jobs run at most one per core at a time, as long as they compute; further ones wait in the queue. While jobs wait there,
+//! the monitor looks every 50 us, and the slice is divided by the length of the queue, down to 50 us. So a burst of long jobs
+//! costs the short job behind it about that much each, divided by the cores, instead of a slice each. A job that
+//! sleeps gives its place to the next one at the monitor's next look.
 //!
-//! A demoted thread may be stopped at any instruction, for long. So it must hold nothing then that others wait for, and
-//! from its demotion on it takes no lock of ours for its own affairs (a job that submits jobs takes the queue's): it
-//! leaves its result in a slot without one (mod.rs), wakes through an inbox without one (run_queue.rs), and retires by
-//! two atomic writes. What is not ours: the allocator's locks, the kernel's on the address space, those of standard
-//! output, a lock in the job itself. Who waits for one of those has gone to sleep, so its core is free, and on a free
-//! core the demoted thread runs and lets go: with four jobs that allocate and print without pause the slowest of 2,000
-//! short ones took 2 to 13 ms (tests/it/pool.rs). That ends where other threads of the same session keep every core busy
-//! all the time: with three such threads put into that test, on two cores, one of the 2,000 waited for up to 4 seconds.
-//! Who runs so should have no thread demoted ([`PoolSettings::demote`](super::PoolSettings::demote)).
+//! `long` and `cap` together bound the threads that are started. They do not bound demotion: a thread that computes for
+//! longer than a slice is demoted even if that many are demoted already. At the bound, jobs wait in the queue.
 //!
-//! Every queued job has somebody who will look at the queue: a thread woken for it, a thread being started for it, or
-//! (at the cap, or when the OS gives no more threads) a thread in the lane, or blocked, that looks when it is done. The
-//! look that takes a thread out of the lane starts another one for what is queued.
+//! What a demoted job starts (a thread, a program) inherits the class. `unblock` says so.
+//!
+//! A demoted thread may be stopped at any instruction, for long. From its demotion on it takes no lock of this file for the
+//! pool's own affairs: it leaves its result in a slot without a lock (mod.rs), wakes through an inbox without one
+//! (run_queue.rs), and retires by two atomic writes. Two things still take a lock there. A demoted job that itself uses the
+//! pool (`unblock`, `pool_stats`, dropping an `Unblock`) takes the queue's lock, and a loop that submits meanwhile waits until
+//! that thread gets a core. And the allocator, the kernel's address space and standard output have locks of their own:
+//! with four jobs that allocate and print without pause the slowest of 2,000 short jobs took 2 to 13 ms
+//! (tests/it/pool.rs), and up to 4 seconds with three more threads that kept both cores busy. The cure for such a
+//! program is [`PoolSettings::demote`](super::PoolSettings::demote).
+//!
+//! Every queued job has a thread that will look at the queue: one woken or started for it, the monitor, or, where the system
+//! gives no thread for a monitor, a thread of the lane at the end of its job.
 //!
 //! The idle thread that went idle last is woken first. The others can grow old and leave, so the pool shrinks to what the
-//! traffic needs; in first-in order, a trickle keeps all alive for ever.
+//! traffic needs; in first-in order, a trickle of jobs would keep all threads alive.
 //!
 //! Comes from: mod.rs. Goes to: mod.rs (the slots, by the jobs), sys/os (demotion).
 
@@ -41,7 +48,7 @@ use std::io;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread::{self, Thread};
@@ -74,6 +81,7 @@ pub(super) struct Pool {
     shared: Mutex<Shared>,
     /// Threads behind all others. Not under the lock, since they count themselves off.
     demoted: AtomicUsize,
+    cores: OnceLock<usize>,
     /// The process that uses the pool, by how many forks lie before it, and one; 0 before its first use.
     owner: AtomicU32,
     finished: AtomicU64,
@@ -119,57 +127,77 @@ struct Shared {
     /// Threads of these that were claimed, or are being started, and have not looked at the queue yet.
     coming: usize,
     blocked: usize,
-    /// All threads that have begun; those of retired ones are taken off by the next look.
-    seats: Slab<Watched>,
-    /// No seat has to be looked at before this.
-    next_look: Option<Instant>,
-    /// Who waits for room in the queue, in the order they came; no waker: it has been called.
+    /// All threads that have begun; the monitor removes those that have retired.
+    seats: Slab<Arc<Seat>>,
+    monitor: Monitor,
+    /// Futures that wait for room in the queue, in order of arrival; no waker: it has been called.
     waiting: BTreeMap<u64, Option<Waker>>,
-    /// Room that is promised to those who waited.
+    /// Room that is promised to those that waited.
     promised: usize,
     submitted: u64,
     started: u64,
     demotions: u64,
 }
 
+/// The monitor thread as submitters see it.
+enum Monitor {
+    /// There is none. The next thread that takes a job starts it.
+    Absent,
+    /// It is being started, or awake: it will see the queue.
+    Awake,
+    /// It sleeps until this time, or until it is unparked.
+    Asleep(Thread, Instant),
+}
+
 /// A job with its way back, to be run (`Ok`) or refused (`Err`).
 type Run = Box<dyn FnOnce(io::Result<()>) + Send>;
 
-/// A thread as the lookers see it. All but the seat's state is under the lock.
+/// What the monitor knows about the job that a thread runs. It belongs to the monitor alone.
+#[derive(Clone, Copy)]
 struct Watched {
-    seat: Arc<Seat>,
-    /// Its own processor time, and the time, when its job began or when it was last looked at.
-    cpu_before: Option<Duration>,
+    /// The seat's word when this job was first seen, or when its state last changed.
+    word: u64,
+    /// The thread's processor time, and the time, when the word was first seen or the job last judged.
+    cpu: Option<Duration>,
     since: Instant,
-    /// When to look at it; `None`: it runs no job, or nothing can be done about it.
-    look_at: Option<Instant>,
+    /// When to judge a blocked job again; `None`: never.
+    judge_at: Option<Instant>,
     pause: Duration,
 }
 
 /// The most between two looks at a thread that is blocked: it may begin to compute.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// The word over which a thread at the end of its job and a looker that wants to put it elsewhere agree.
+/// The shortest time between two looks of the monitor: while jobs wait for a thread.
+const SHORTEST_TICK: Duration = Duration::from_micros(50);
+
+/// For how many ticks after the last job the monitor goes on: while short jobs follow each other it need not be woken.
+const IDLE_TICKS: u32 = 16;
+
+/// The word over which a thread at the end of its job and the monitor agree. Its low bits are the state; the rest counts the
+/// thread's jobs, so that a verdict over one job never hits the next.
 ///
-/// | state      | set by                              | then the thread, at its job's end, ..                |
-/// |------------|-------------------------------------|------------------------------------------------------|
-/// | `IDLE`     | the thread, at its job's end        |                                                      |
-/// | `FAST`     | the thread, when it takes a job     | .. takes the lock and the next job                   |
-/// | `BLOCKED`  | a looker, from `FAST`               | .. takes the lock and goes back into the lane        |
-/// | `CHANGING` | a looker, from `FAST` or `BLOCKED`  | .. waits: it must be alive for the looker's calls    |
-/// | `DEMOTED`  | a looker, from `CHANGING`           | .. takes no lock, and retires                        |
-/// | `GONE`     | the thread, as the last it does     |                                                      |
+/// | state      | set by                                 | then the thread, at its job's end,                |
+/// |------------|----------------------------------------|---------------------------------------------------|
+/// | `IDLE`     | the thread, at its job's end           |                                                   |
+/// | `FAST`     | the thread, when it takes a job        | takes the lock and the next job                   |
+/// | `BLOCKED`  | the monitor, from `FAST`               | takes the lock and goes back into the lane        |
+/// | `CHANGING` | the monitor, from `FAST` or `BLOCKED`  | waits: it must be alive for the monitor's calls   |
+/// | `DEMOTED`  | the monitor, from `CHANGING`           | takes no lock, and retires                        |
+/// | `GONE`     | the thread, as the last it does        |                                                   |
 struct Seat {
-    state: AtomicU8,
+    word: AtomicU64,
     thread: OsThread,
 }
 
-const IDLE: u8 = 0;
-const FAST: u8 = 1;
-const BLOCKED: u8 = 2;
-const CHANGING: u8 = 3;
-const DEMOTED: u8 = 4;
-const GONE: u8 = 5;
+const IDLE: u64 = 0;
+const FAST: u64 = 1;
+const BLOCKED: u64 = 2;
+const CHANGING: u64 = 3;
+const DEMOTED: u64 = 4;
+const GONE: u64 = 5;
+const STATE: u64 = 7;
+const NEXT_JOB: u64 = 8;
 
 impl Pool {
     pub(super) const fn new() -> Pool {
@@ -180,7 +208,7 @@ impl Pool {
             coming: 0,
             blocked: 0,
             seats: Slab::new(),
-            next_look: None,
+            monitor: Monitor::Absent,
             waiting: BTreeMap::new(),
             promised: 0,
             submitted: 0,
@@ -191,6 +219,7 @@ impl Pool {
             config: OnceLock::new(),
             shared: Mutex::new(shared),
             demoted: AtomicUsize::new(0),
+            cores: OnceLock::new(),
             owner: AtomicU32::new(0),
             finished: AtomicU64::new(0),
             panicked: AtomicU64::new(0),
@@ -234,7 +263,7 @@ impl Pool {
                 None
             }
         };
-        Unblock { slot, queued, awaited_by: None, look: None }
+        Unblock { slot, queued, awaited_by: None }
     }
 
     /// Queues a job, sees to it that a thread will look, and says where it stands in the queue.
@@ -246,92 +275,215 @@ impl Pool {
         if let Some(mut place) = room {
             place.pool = None; // what follows is its drop, without a moment in which somebody else could come
             shared.promised -= 1;
-        } else if !shared.has_room(self.config()) {
+        } else if !shared.has_room(self) {
             drop(shared); // before `run`, whose drop is foreign code
             return Err(UnblockError::Full);
         }
         let id = shared.submitted;
         shared.submitted += 1;
         shared.queue.insert(id, run);
-        let mut hands = Hands { woken: shared.idle.pop(), ..Hands::default() };
-        shared.coming += usize::from(hands.woken.is_some());
-        self.look_if_it_is_time(&mut shared, &mut hands);
-        if hands.woken.is_none() && hands.hired.is_empty() {
-            shared.hire(1, self.config(), &mut hands);
+        let mut hands = Hands::default();
+        if shared.has_monitor() {
+            // With as many jobs under way as there are cores, the monitor decides whether one more thread helps.
+            let busy = shared.lane - shared.idle.len();
+            if busy < self.width() {
+                hands.claim(&mut shared);
+            }
+            if hands.woken.is_empty() {
+                hands.monitor = shared.call_monitor();
+            }
+        } else if !hands.claim(&mut shared) {
+            shared.reserve(1, self, &mut hands);
         }
         drop(shared);
         self.put_to_work(hands);
         Ok(id)
     }
 
-    /// Looks at the lanes, on behalf of somebody who has waited for a while.
-    pub(super) fn look(&'static self) {
-        if !self.is_of_this_process() {
-            return;
-        }
-        let mut hands = Hands::default();
-        let mut shared = lock(&self.shared);
-        self.look_if_it_is_time(&mut shared, &mut hands);
-        drop(shared);
-        self.put_to_work(hands);
+    /// How many threads may run new jobs at the same time, as long as those jobs compute: one per core.
+    fn width(&self) -> usize {
+        *self.cores.get_or_init(|| thread::available_parallelism().map_or(1, usize::from))
     }
 
-    /// Takes those out of the lane who have been in it for too long, and has others come for what is queued.
-    fn look_if_it_is_time(&self, shared: &mut Shared, hands: &mut Hands) {
-        let Some(next_look) = shared.next_look else { return };
-        let now = Instant::now();
-        if now < next_look {
-            return;
-        }
-        let (config, lane_before) = (self.config(), shared.lane);
-        let Shared { seats, lane, blocked, demotions, .. } = shared;
-        seats.retain(|_, watched| watched.seat.state.load(Ordering::Acquire) != GONE);
-        for (_, watched) in seats.iter_mut() {
-            if watched.look_at.is_none_or(|at| now < at) {
-                continue;
-            }
-            watched.pause = (watched.pause * 2).min(LONGEST_PAUSE);
-            watched.look_at = Some(now + watched.pause);
-            let state = watched.seat.state.load(Ordering::Acquire);
-            let is_computing = watched.is_computing(now, config);
-            let is_full = *blocked + self.demoted.load(Ordering::Relaxed) >= config.long;
-            match state {
-                FAST if is_full => {}
-                FAST | BLOCKED if is_computing && watched.seat.change(state, CHANGING) => {
-                    *(if state == FAST { &mut *lane } else { &mut *blocked }) -= 1;
-                    if config.demote && watched.seat.thread.demote() {
-                        *demotions += 1;
-                        self.demoted.fetch_add(1, Ordering::Relaxed);
-                        watched.seat.state.store(DEMOTED, Ordering::Release);
-                    } else {
-                        *blocked += 1;
-                        watched.look_at = None;
-                        watched.seat.state.store(BLOCKED, Ordering::Release);
-                    }
-                }
-                FAST if watched.seat.change(FAST, BLOCKED) => {
-                    *lane -= 1;
-                    *blocked += 1;
-                }
-                _ => {}
-            }
-        }
-        shared.next_look = shared.seats.iter().filter_map(|(_, watched)| watched.look_at).min();
-        // Where a blocked one was all that the queue had (no thread could be started), it is now to be tried again.
-        let left = (lane_before - shared.lane).max((shared.lane == 0).into());
-        shared.hire(shared.queue.len().min(left), config, hands);
+    /// How many threads more may be started for the lane.
+    fn spare(&self, shared: &Shared) -> usize {
+        let config = self.config();
+        let all = shared.lane + shared.blocked + self.demoted.load(Ordering::Relaxed);
+        let limit = config.cap.saturating_add(config.long);
+        config.cap.saturating_sub(shared.lane).min(limit.saturating_sub(all))
     }
 
-    /// Wakes and starts those whom the lock's holder has counted.
+    /// Wakes and starts what was decided under the lock.
     fn put_to_work(&'static self, hands: Hands) {
-        if let Some(thread) = hands.woken {
+        for thread in hands.woken.into_iter().chain(hands.monitor) {
             thread.unpark();
         }
-        for number in hands.hired {
+        for number in hands.reserved {
             if let Err(error) = (self.config().start)(self, format!("pool-{number}")) {
                 self.not_started(&error);
             }
         }
+    }
+
+    /// Starts the monitor, if there is none. Without one (the system gives no thread) jobs run all the same, each in the
+    /// lane to its end.
+    fn start_monitor(&'static self) {
+        let builder = thread::Builder::new().name("pool-monitor".into());
+        if builder.spawn(move || self.monitor()).is_err() {
+            lock(&self.shared).monitor = Monitor::Absent;
+        }
+    }
+
+    /// The life of the monitor.
+    fn monitor(&'static self) {
+        os::wake_precisely();
+        let config = self.config();
+        let mut watched: Vec<Option<Watched>> = Vec::new();
+        let mut running: Vec<(usize, Arc<Seat>)> = Vec::new();
+        let (mut seen, mut idle_ticks, mut tick) = (0, 0, config.slice);
+        loop {
+            let mut shared = lock(&self.shared);
+            shared.seats.retain(|_, seat| seat.state() != GONE);
+            let jobs =
+                shared.seats.iter().filter(|(_, seat)| matches!(seat.state(), FAST | BLOCKED));
+            running.extend(jobs.map(|(key, seat)| (key, Arc::clone(seat))));
+            let queued = shared.queue.len();
+            drop(shared);
+
+            // System calls are made without the lock: a loop may want it.
+            let now = Instant::now();
+            let limit = (config.slice / (1 + queued as u32)).max(SHORTEST_TICK).min(config.slice);
+            let (mut computing, mut next) = (0, None::<Instant>);
+            for (key, seat) in running.drain(..) {
+                watched.resize(watched.len().max(key + 1), None);
+                let verdict = self.judge(&seat, &mut watched[key], now, limit, queued > 0);
+                computing += usize::from(verdict == Verdict::Computing);
+                let judge_at = watched[key].and_then(|watched| watched.judge_at);
+                next = [next, judge_at].into_iter().flatten().min();
+            }
+
+            let mut hands = Hands::default();
+            let mut shared = lock(&self.shared);
+            let uncovered = shared.queue.len().saturating_sub(shared.coming);
+            let free = self.width().saturating_sub(computing + shared.coming);
+            let mut wanted = uncovered.min(free);
+            while wanted > 0 && hands.claim(&mut shared) {
+                wanted -= 1;
+            }
+            shared.reserve(wanted, self, &mut hands);
+            let has_acted = !hands.woken.is_empty() || !hands.reserved.is_empty();
+            let is_queueing = !shared.queue.is_empty();
+            idle_ticks = if shared.submitted != seen { 0 } else { idle_ticks + 1 };
+            seen = shared.submitted;
+            tick = match is_queueing {
+                true if has_acted || queued == 0 => SHORTEST_TICK.min(config.slice),
+                true => (tick * 2).clamp(SHORTEST_TICK, limit.max(SHORTEST_TICK * 2)),
+                false => config.slice,
+            };
+            let is_ticking = is_queueing || computing > 0 || idle_ticks < IDLE_TICKS;
+            let until = match (is_ticking, next) {
+                (true, next) => next.map_or(now + tick, |next| next.min(now + tick)),
+                (false, Some(next)) => next,
+                (false, None) => now + config.linger,
+            };
+            if until <= now + SHORTEST_TICK.min(tick) {
+                shared.monitor = Monitor::Awake;
+            } else {
+                shared.monitor = Monitor::Asleep(thread::current(), until);
+            }
+            drop(shared);
+            self.put_to_work(hands);
+            thread::park_timeout(
+                until.saturating_duration_since(Instant::now()).max(SHORTEST_TICK),
+            );
+
+            let mut shared = lock(&self.shared);
+            let is_over = !is_ticking
+                && next.is_none()
+                && shared.submitted == seen
+                && Instant::now() >= until;
+            shared.monitor = if is_over { Monitor::Absent } else { Monitor::Awake };
+            drop(shared);
+            if is_over {
+                return;
+            }
+        }
+    }
+
+    /// Decides about one thread and the job it runs.
+    fn judge(
+        &self,
+        seat: &Seat,
+        watched: &mut Option<Watched>,
+        now: Instant,
+        limit: Duration,
+        crowded: bool,
+    ) -> Verdict {
+        let config = self.config();
+        let word = seat.word.load(Ordering::Acquire);
+        let known = match watched {
+            Some(known) if known.word == word => known,
+            _ => {
+                // A new job: from here on it is measured.
+                *watched = Some(Watched {
+                    word,
+                    cpu: seat.thread.cpu_time(),
+                    since: now,
+                    judge_at: None,
+                    pause: config.slice,
+                });
+                return Verdict::Computing;
+            }
+        };
+        let time = now.saturating_duration_since(known.since);
+        let cpu = seat.thread.cpu_time();
+        let computed = cpu
+            .zip(known.cpu)
+            .and_then(|(cpu, before)| cpu.checked_sub(before))
+            .unwrap_or_default();
+        let to = if word & STATE == FAST {
+            if computed >= limit {
+                if config.demote { DEMOTED } else { BLOCKED }
+            } else if (crowded || time >= config.slice) && !seat.thread.is_runnable() {
+                if time < config.slice {
+                    return Verdict::Waiting;
+                }
+                BLOCKED
+            } else {
+                return Verdict::Computing;
+            }
+        } else {
+            if known.judge_at.is_none_or(|at| now < at) {
+                return Verdict::Waiting;
+            }
+            known.pause = (known.pause * 2).min(LONGEST_PAUSE);
+            (known.cpu, known.since, known.judge_at) = (cpu, now, Some(now + known.pause));
+            // Less than half of the time, for it may share the cores with many of its kind.
+            if !config.demote || computed < (config.slice / 2).max(time / 16) {
+                return Verdict::Waiting;
+            }
+            DEMOTED
+        };
+        let was_fast = word & STATE == FAST;
+        if !seat.change(word, CHANGING) {
+            return Verdict::Waiting; // it has just ended
+        }
+        let to = if to == DEMOTED && !seat.thread.demote() { BLOCKED } else { to };
+        let mut shared = lock(&self.shared);
+        *(if was_fast { &mut shared.lane } else { &mut shared.blocked }) -= 1;
+        if to == DEMOTED {
+            shared.demotions += 1;
+            self.demoted.fetch_add(1, Ordering::Relaxed);
+        } else {
+            shared.blocked += 1;
+        }
+        drop(shared);
+        let word = word & !STATE | to;
+        seat.word.store(word, Ordering::Release);
+        let judge_at =
+            (to == BLOCKED && config.demote && computed < limit).then_some(now + known.pause);
+        *known = Watched { word, cpu, since: now, judge_at, pause: known.pause };
+        Verdict::Waiting
     }
 
     /// Takes back the count of a thread that did not start. With it the last one may be gone that others relied on, so it
@@ -344,7 +496,7 @@ impl Pool {
             return;
         }
         let stranded = mem::take(&mut shared.queue);
-        let next = shared.next_in_line(self.config());
+        let next = shared.next_in_line(self);
         drop(shared);
         wake(next);
         for run in stranded.into_values() {
@@ -358,7 +510,7 @@ impl Pool {
         if self.is_of_this_process() {
             let mut shared = lock(&self.shared);
             let run = shared.queue.remove(&id);
-            let next = shared.next_in_line(self.config());
+            let next = shared.next_in_line(self);
             drop(shared);
             drop(run);
             wake(next);
@@ -366,21 +518,31 @@ impl Pool {
     }
 
     /// The life of a thread.
-    fn work(&self) {
+    fn work(&'static self) {
         let config = self.config();
         let me = thread::current();
-        let seat = Arc::new(Seat { state: AtomicU8::new(IDLE), thread: OsThread::current() });
+        let seat = Arc::new(Seat { word: AtomicU64::new(IDLE), thread: OsThread::current() });
         // Started by a job that computes: it was born behind the others, and can only leave again.
         let is_born_demoted = seat.thread.is_demoted();
-        let mut cpu = seat.thread.cpu_time();
         let mut shared = lock(&self.shared);
         shared.coming -= 1;
-        let key = shared.seats.insert(Watched::new(Arc::clone(&seat)));
+        let key = shared.seats.insert(Arc::clone(&seat));
         loop {
             while let Some((_, run)) = shared.queue.pop_first() {
-                shared.begin(key, cpu, config);
-                let next = shared.next_in_line(config);
+                seat.begin();
+                let is_alone = matches!(shared.monitor, Monitor::Absent) && !is_born_demoted;
+                if is_alone {
+                    shared.monitor = Monitor::Awake;
+                }
+                let monitor = shared.call_monitor_within(config.slice);
+                let next = shared.next_in_line(self);
                 drop(shared);
+                if is_alone {
+                    self.start_monitor();
+                }
+                if let Some(monitor) = monitor {
+                    monitor.unpark();
+                }
                 wake(next);
                 // The job's own panic is caught inside. This is for wakers, and for the drops of what nobody wanted; a
                 // payload is not dropped, since that too might panic.
@@ -390,12 +552,10 @@ impl Pool {
                 let was = seat.end();
                 if was == DEMOTED {
                     self.demoted.fetch_sub(1, Ordering::Relaxed);
-                    seat.state.store(GONE, Ordering::Release);
+                    seat.word.store(GONE, Ordering::Release);
                     return;
                 }
-                cpu = seat.thread.cpu_time();
                 shared = lock(&self.shared);
-                shared.seats[key].look_at = None;
                 if was == BLOCKED {
                     shared.blocked -= 1;
                     shared.lane += 1;
@@ -460,35 +620,64 @@ impl Pool {
     }
 }
 
-/// Whom to wake and to start, once the lock is released.
+/// What the monitor finds about a thread.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// It is in the lane and uses a core, or wants one.
+    Computing,
+    /// It leaves the cores to others.
+    Waiting,
+}
+
+/// What to wake and to start, once the lock is released.
 #[derive(Default)]
 struct Hands {
-    woken: Option<Thread>,
+    woken: Vec<Thread>,
+    monitor: Option<Thread>,
     /// The numbers of new threads, which are counted already.
-    hired: Vec<u64>,
+    reserved: Vec<u64>,
+}
+
+impl Hands {
+    /// Claims the thread that went idle last, for one look at the queue.
+    fn claim(&mut self, shared: &mut Shared) -> bool {
+        let thread = shared.idle.pop();
+        shared.coming += usize::from(thread.is_some());
+        let is_claimed = thread.is_some();
+        self.woken.extend(thread);
+        is_claimed
+    }
 }
 
 impl Shared {
-    /// Counts new threads for so many jobs, as far as the lane has room.
-    fn hire(&mut self, jobs: usize, config: &Config, hands: &mut Hands) {
-        for _ in 0..jobs.min(config.cap.saturating_sub(self.lane)) {
+    /// Counts new threads for so many jobs, as far as there is room for them.
+    fn reserve(&mut self, jobs: usize, pool: &Pool, hands: &mut Hands) {
+        for _ in 0..jobs.min(pool.spare(self)) {
             self.lane += 1;
             self.coming += 1;
             self.started += 1;
-            hands.hired.push(self.started);
+            hands.reserved.push(self.started);
         }
     }
 
-    /// The thread of this seat begins a job.
-    fn begin(&mut self, key: usize, cpu: Option<Duration>, config: &Config) {
-        let now = Instant::now();
-        let look_at = now + config.slice;
-        let watched = &mut self.seats[key];
-        (watched.cpu_before, watched.since) = (cpu, now);
-        watched.look_at = Some(look_at);
-        watched.pause = config.slice;
-        watched.seat.state.store(FAST, Ordering::Release);
-        self.next_look = Some(self.next_look.map_or(look_at, |at| at.min(look_at)));
+    fn has_monitor(&self) -> bool {
+        !matches!(self.monitor, Monitor::Absent)
+    }
+
+    /// The monitor, to be unparked, if it would look at the queue too late.
+    fn call_monitor(&mut self) -> Option<Thread> {
+        self.call_monitor_within(SHORTEST_TICK)
+    }
+
+    fn call_monitor_within(&mut self, time: Duration) -> Option<Thread> {
+        let Monitor::Asleep(_, until) = &self.monitor else { return None };
+        if *until <= Instant::now() + time {
+            return None;
+        }
+        match mem::replace(&mut self.monitor, Monitor::Awake) {
+            Monitor::Asleep(thread, _) => Some(thread),
+            _ => None,
+        }
     }
 
     /// A thread of the lane ends.
@@ -497,55 +686,46 @@ impl Shared {
         self.seats.remove(key);
     }
 
-    fn has_room(&self, config: &Config) -> bool {
-        // For as many of those in it as threads are coming for, nobody has to wait.
-        self.queue.len() + self.promised < config.bound.saturating_add(self.coming)
+    /// Whether one more job may be queued. Queued jobs that a thread is free, or is being started, or may be started for do
+    /// not count: they do not have to wait for another job's end.
+    fn has_room(&self, pool: &Pool) -> bool {
+        let free = self.coming + self.idle.len() + pool.spare(self);
+        self.queue.len().saturating_sub(free) + self.promised < pool.config().bound
     }
 
     /// The waker of the first who waits for room, if there is some.
-    fn next_in_line(&mut self, config: &Config) -> Option<Waker> {
-        if self.waiting.is_empty() || !self.has_room(config) {
+    fn next_in_line(&mut self, pool: &Pool) -> Option<Waker> {
+        if self.waiting.is_empty() || !self.has_room(pool) {
             return None;
         }
         self.waiting.first_entry()?.get_mut().take()
     }
 }
 
-impl Watched {
-    fn new(seat: Arc<Seat>) -> Self {
-        Watched {
-            seat,
-            cpu_before: None,
-            since: Instant::now(),
-            look_at: None,
-            pause: Duration::ZERO,
-        }
-    }
-
-    /// Whether its job has computed since it was last asked: for half a slice at least, and a sixteenth of the time. (Not
-    /// more, for it may share the cores with many of its kind.) The thread is alive: see `CHANGING`, and before that it is
-    /// in its job.
-    fn is_computing(&mut self, now: Instant, config: &Config) -> bool {
-        let cpu = self.seat.thread.cpu_time();
-        let before = mem::replace(&mut self.cpu_before, cpu);
-        let time = now.saturating_duration_since(mem::replace(&mut self.since, now));
-        let computed = cpu.zip(before).and_then(|(cpu, before)| cpu.checked_sub(before));
-        computed.is_some_and(|computed| computed >= (config.slice / 2).max(time / 16))
-    }
-}
-
 impl Seat {
-    fn change(&self, from: u8, to: u8) -> bool {
-        self.state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    fn state(&self) -> u64 {
+        self.word.load(Ordering::Acquire) & STATE
     }
 
-    /// The thread has done its job: what was it in the end?
-    fn end(&self) -> u8 {
+    /// The thread begins its next job. Nothing else changes the word of a thread that runs none.
+    fn begin(&self) {
+        let count = self.word.load(Ordering::Relaxed) & !STATE;
+        self.word.store(count.wrapping_add(NEXT_JOB) | FAST, Ordering::Release);
+    }
+
+    fn change(&self, from: u64, to: u64) -> bool {
+        let to = from & !STATE | to;
+        self.word.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    /// The thread has done its job; what it was in the end.
+    fn end(&self) -> u64 {
         loop {
-            match self.state.load(Ordering::Acquire) {
+            let word = self.word.load(Ordering::Acquire);
+            match word & STATE {
                 CHANGING => thread::yield_now(),
                 DEMOTED => return DEMOTED,
-                state if self.change(state, IDLE) => return state,
+                state if self.change(word, IDLE) => return state,
                 _ => {}
             }
         }
@@ -570,10 +750,10 @@ impl Future for Room {
         let mut shared = lock(&self.pool.shared);
         let first = shared.waiting.keys().next().copied();
         let is_first = first.is_none_or(|first| self.number.is_some_and(|mine| mine <= first));
-        if is_first && shared.has_room(self.pool.config()) {
+        if is_first && shared.has_room(self.pool) {
             shared.promised += 1;
             let left = self.number.take().map(|number| shared.waiting.remove(&number));
-            let next = shared.next_in_line(self.pool.config());
+            let next = shared.next_in_line(self.pool);
             drop(shared);
             drop(left);
             wake(next);
@@ -597,7 +777,7 @@ impl Drop for Room {
             let mut shared = lock(&self.pool.shared);
             let left = shared.waiting.remove(&number);
             // If it had been woken, the next one has to be in its stead.
-            let next = shared.next_in_line(self.pool.config());
+            let next = shared.next_in_line(self.pool);
             drop(shared);
             drop(left);
             wake(next);
@@ -615,7 +795,7 @@ impl Drop for Place {
         let Some(pool) = self.pool.filter(|pool| pool.is_of_this_process()) else { return };
         let mut shared = lock(&pool.shared);
         shared.promised -= 1;
-        let next = shared.next_in_line(pool.config());
+        let next = shared.next_in_line(pool);
         drop(shared);
         wake(next);
     }

@@ -12,8 +12,7 @@
 //! After a fork the child has the pool's memory but not its threads. There, every job ends with
 //! [`UnblockError::NoThread`] instead of waiting for threads that do not exist.
 //!
-//! What it uses of the runtime: the clock, for a look at the lanes as long as a job is awaited. Under another executor it
-//! works as well, but a queue that nobody adds to is then looked at only when a thread becomes free.
+//! It needs no runtime: under another executor it works as well.
 //!
 //! Comes from: any thread. Goes to: lanes.rs, and to the waker of whoever awaits.
 
@@ -31,7 +30,6 @@ use std::thread;
 use std::time::Duration;
 
 use crate::sys::os::Stack;
-use crate::{Handle, Sleep, sleep};
 
 use lanes::{Config, Pool};
 
@@ -170,16 +168,7 @@ pub struct Unblock<T> {
     queued: Option<(&'static Pool, u64)>,
     /// Whose waker the slot has.
     awaited_by: Option<Identity>,
-    look: Option<Look>,
 }
-
-/// When to look at the lanes next, and how long to wait after that. It doubles: who waits long has waited for long.
-struct Look {
-    sleep: Sleep,
-    pause: Duration,
-}
-
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// A year: what is added to an `Instant`, or doubled, has to fit.
 const LONGEST_SETTING: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -194,7 +183,6 @@ impl<T> Future for Unblock<T> {
             Poll::Ready(Ok(Err(panic))) => resume_unwind(panic),
             Poll::Ready(Err(refused)) => Poll::Ready(Err(refused)),
             Poll::Pending => {
-                this.look_at_the_lanes(cx);
                 let reason = crate::Reason::Job;
                 crate::parked(&crate::Wait { reason, source: None, label: None });
                 Poll::Pending
@@ -221,24 +209,6 @@ impl<T> Unblock<T> {
     pub fn has_started(&self) -> bool {
         // Relaxed: a hint that publishes nothing.
         self.slot.stage.load(Ordering::Relaxed) == STARTED
-    }
-
-    /// The pool has no thread that watches the others. Whoever submits looks, and whoever waits: by the timer of its loop.
-    fn look_at_the_lanes(&mut self, cx: &mut Context<'_>) {
-        let Some((pool, _)) = self.queued else { return };
-        if Handle::try_current().is_none() {
-            self.look = None; // under another executor there is no such timer
-            return;
-        }
-        let look = self.look.get_or_insert_with(|| {
-            let pause = pool.config().slice;
-            Look { sleep: sleep(pause), pause }
-        });
-        while Pin::new(&mut look.sleep).poll(cx).is_ready() {
-            pool.look();
-            look.pause = (look.pause * 2).min(LONGEST_PAUSE);
-            look.sleep = sleep(look.pause);
-        }
     }
 }
 
@@ -345,7 +315,8 @@ impl PoolSettings {
         self
     }
 
-    /// At most so many threads more run jobs that have (256). At both limits jobs wait in the queue, however short.
+    /// At most so many threads more run jobs that have (256). No thread is started beyond both limits together; then jobs wait in
+    /// the queue, however short.
     pub fn long(mut self, threads: usize) -> Self {
         self.config.long = threads;
         self
@@ -449,7 +420,7 @@ pub struct PoolStats {
 /// Counts of the process's pool, all zero before its first use.
 ///
 /// They are read one after the other, so while jobs come and go they may differ by those under way. A job is in `finished`
-/// before its awaiter is woken. Who asks looks at the lanes, too, as who submits does.
+/// before its awaiter is woken.
 ///
 /// ```
 /// # runtime::block_on(async {
@@ -459,7 +430,6 @@ pub struct PoolStats {
 /// # });
 /// ```
 pub fn pool_stats() -> PoolStats {
-    POOL.look();
     POOL.stats()
 }
 
