@@ -117,37 +117,12 @@ impl OsThread {
     }
 }
 
-/// Lets the calling thread's sleeps end when they are over, and not up to 50 us later, and lets it take a core for a moment
-/// from threads that use theirs for longer (Linux 6.12; without it, it may wait for the end of their slice). Without effect elsewhere.
+/// Lets the calling thread's sleeps end when they are over, and not up to 50 us later. Without effect elsewhere than on
+/// Linux.
 pub(crate) fn wake_precisely() {
+    // SAFETY: it takes no memory, and concerns the calling thread alone.
     #[cfg(target_os = "linux")]
-    {
-        // SAFETY: it takes no memory, and concerns the calling thread alone.
-        unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1) };
-        /// As sched_setattr(2) has it.
-        #[repr(C)]
-        struct Attributes {
-            size: u32,
-            policy: u32,
-            flags: u64,
-            nice: i32,
-            priority: u32,
-            runtime: u64,
-            deadline: u64,
-            period: u64,
-        }
-        let attributes = Attributes {
-            size: size_of::<Attributes>() as u32,
-            policy: libc::SCHED_OTHER as u32,
-            flags: 0,
-            // SAFETY: it takes no memory.
-            nice: unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) },
-            priority: 0,
-            runtime: 100_000,
-            deadline: 0,
-            period: 0,
-        };
-        // SAFETY: `attributes` lives through the call, and its first field says its size.
-        unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
+    unsafe {
+        libc::prctl(libc::PR_SET_TIMERSLACK, 1);
     }
 }
