@@ -10,6 +10,7 @@
 //! Comes from: executor.rs (which makes and enters it). Goes to: task/, timer.rs, async_socket.rs.
 
 use std::cell::{Cell, RefCell};
+use std::mem::ManuallyDrop;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -29,7 +30,9 @@ pub(crate) struct Context {
 }
 
 thread_local! {
-    static CURRENT: RefCell<Option<Rc<Context>>> = const { RefCell::new(None) };
+    /// Without a destructor, so that it is there for those of other thread-locals, too; who enters also leaves.
+    static CURRENT: RefCell<ManuallyDrop<Option<Rc<Context>>>> =
+        const { RefCell::new(ManuallyDrop::new(None)) };
     static WATCHED: Cell<bool> = const { Cell::new(false) };
     static OWN_TIME: Cell<bool> = const { Cell::new(false) };
     static OPERATIONS: Cell<u32> = const { Cell::new(OPERATIONS_PER_POLL) };
@@ -43,40 +46,54 @@ const OPERATIONS_PER_POLL: u32 = 128;
 /// How many bytes cost as much as one operation.
 const BYTES_PER_OPERATION: usize = 1024;
 
-/// The current runtime's parts, given to `f`; `None` outside of any runtime, and during the thread's last breaths.
+/// The current runtime's parts, given to `f`; `None` outside of any runtime.
 #[inline]
 pub(crate) fn with<R>(f: impl FnOnce(&Context) -> R) -> Option<R> {
-    let context = CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()?;
-    Some(f(&context))
+    get().map(|context| f(&context))
 }
 
-/// As `with`, for callers who cannot go on without a runtime.
+#[inline]
+fn get() -> Option<Rc<Context>> {
+    CURRENT.with(|current| Option::clone(&current.borrow()))
+}
+
+/// The current runtime's parts, for callers who cannot go on without.
 ///
 /// # Panics
 /// Outside of a runtime, with the way in.
 #[track_caller]
-pub(crate) fn expect<R>(who: &str, f: impl FnOnce(&Context) -> R) -> R {
-    match with(f) {
-        Some(result) => result,
-        None => panic!(
-            "{who} was used outside of a runtime: no block_on is running on this thread. \
-             Put the call inside runtime::block_on(async {{ .. }}); from another thread, use a Handle"
-        ),
+#[inline]
+pub(crate) fn current(who: &str) -> Rc<Context> {
+    match get() {
+        Some(context) => context,
+        None => outside(who),
     }
+}
+
+#[cold]
+#[track_caller]
+fn outside(who: &str) -> ! {
+    panic!(
+        "{who} was used outside of a runtime: no block_on is running on this thread. \
+         Put the call inside runtime::block_on(async {{ .. }}); from another thread, use a Handle"
+    )
 }
 
 /// Makes `context` the current one until the guard is dropped.
 pub(crate) fn enter(context: &Rc<Context>) -> Entered {
     let watched_before = WATCHED.replace(context.queue.is_watched());
     let own_time_before = OWN_TIME.replace(context.clock.time.is_some());
-    // A runtime that is itself kept in a thread-local may be dropped after this one is gone.
-    let before = CURRENT.try_with(|current| current.replace(Some(context.clone()))).ok().flatten();
+    let before = exchange(Some(context.clone()));
     Entered { before, watched_before, own_time_before }
 }
 
 /// Whether some runtime is running on this thread.
 pub(crate) fn is_entered() -> bool {
-    CURRENT.try_with(|current| current.borrow().is_some()).unwrap_or(false)
+    CURRENT.with(|current| current.borrow().is_some())
+}
+
+fn exchange(context: Option<Rc<Context>>) -> Option<Rc<Context>> {
+    CURRENT.with(|current| std::mem::replace(&mut **current.borrow_mut(), context))
 }
 
 pub(crate) struct Entered {
@@ -87,7 +104,7 @@ pub(crate) struct Entered {
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        let ours = CURRENT.try_with(|current| current.replace(self.before.take()));
+        let ours = exchange(self.before.take());
         WATCHED.set(self.watched_before);
         OWN_TIME.set(self.own_time_before);
         drop(ours); // outside the borrow

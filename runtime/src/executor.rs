@@ -95,8 +95,8 @@ pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
 where
     F: Future + 'static,
 {
-    let site = Location::caller();
-    context::expect("runtime::spawn", |context| task::spawn(context, future, None, site))
+    let (site, context) = (Location::caller(), context::current("runtime::spawn"));
+    task::spawn(&context, future, None, site)
 }
 
 /// As [`spawn`], with a name for those who watch (see [`Instrument`]).
@@ -121,10 +121,8 @@ pub fn spawn_named<F>(name: &str, future: F) -> JoinHandle<F::Output>
 where
     F: Future + 'static,
 {
-    let site = Location::caller();
-    context::expect("runtime::spawn_named", |context| {
-        task::spawn(context, future, Some(name), site)
-    })
+    let (site, context) = (Location::caller(), context::current("runtime::spawn_named"));
+    task::spawn(&context, future, Some(name), site)
 }
 
 /// A loop and all that belongs to it, on one thread. Tasks that have not ended when a `block_on` returns stay, without
@@ -563,7 +561,7 @@ impl Handle {
     /// Outside of a runtime.
     #[track_caller]
     pub fn current() -> Handle {
-        context::expect("Handle::current", |context| Handle { home: Arc::clone(&context.home) })
+        Handle { home: Arc::clone(&context::current("Handle::current").home) }
     }
 
     /// The runtime this code runs in, if there is one.

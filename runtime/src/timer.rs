@@ -113,8 +113,7 @@ impl Future for Sleep {
             return Poll::Pending;
         };
         let entry = self.entry;
-        let entry =
-            context::expect("sleep", |context| context.clock.poll(deadline, entry, cx.waker()));
+        let entry = context::current("sleep").clock.poll(deadline, entry, cx.waker());
         let was_waiting = std::mem::replace(&mut self.entry, entry).is_some();
         if entry.is_none() {
             // One that never had to wait lets others run first: a row of late ones must not keep the loop.

@@ -4,7 +4,10 @@
 //!
 //! Comes from: main.rs. Goes to: executor.rs, context.rs of the runtime.
 
+use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use runtime::{AsyncSocket, Handle, Runtime, interval, sleep, spawn, timeout, unblock, yield_now};
@@ -57,6 +60,41 @@ fn a_block_on_after_a_refused_one_works() {
         runtime::block_on(async { panic_of(|| runtime::block_on(async {})) });
         assert_eq!(runtime::block_on(async { 5 }), 5);
     });
+}
+
+#[test]
+fn a_destructor_of_a_thread_local_may_use_a_runtime_and_is_refused_as_elsewhere() {
+    type Told = (String, i32, String);
+    struct AtEnd(mpsc::Sender<Told>);
+    impl Drop for AtEnd {
+        fn drop(&mut self) {
+            let outside = panic_of(|| drop(spawn(async {})));
+            let (output, inside) = runtime::block_on(async {
+                let output = spawn(async { 7 }).await.unwrap();
+                (output, panic_of(|| runtime::block_on(async {})))
+            });
+            let _ = self.0.send((outside, output, inside));
+        }
+    }
+    thread_local! {
+        static BEFORE: RefCell<Option<AtEnd>> = const { RefCell::new(None) };
+        static AFTER: RefCell<Option<AtEnd>> = const { RefCell::new(None) };
+    }
+    let (tell, told) = mpsc::channel();
+    // One is made before the runtime's own thread-locals are, and one after.
+    let thread = thread::spawn(move || {
+        BEFORE.set(Some(AtEnd(tell.clone())));
+        runtime::block_on(async {});
+        AFTER.set(Some(AtEnd(tell)));
+    });
+    thread.join().unwrap();
+    let told: Vec<_> = told.iter().collect();
+    assert_eq!(told.len(), 2);
+    for (outside, output, inside) in told {
+        assert!(outside.contains("outside of a runtime"), "{outside}");
+        assert_eq!(output, 7);
+        assert!(inside.contains("inside of a block_on"), "{inside}");
+    }
 }
 
 #[test]
