@@ -5,7 +5,8 @@
 //! plus what the kernel and the tasks before it take.
 //!
 //! How often is the clock read? Once a turn after the wait, to move the wheel on, and once before a wait that may sleep,
-//! to know how long; both only while there are timers. A server without timeouts never asks.
+//! to know how long; both only while there are timers. Beside that when a `Sleep` is made, and when one is polled again within
+//! one poll of its task. A server without timeouts never asks.
 //!
 //! A program may bring a time of its own ([`Time`]); a test does (outer/testing/), and an hour's wait takes no time.
 //!
@@ -101,16 +102,23 @@ impl Clock {
         self.time.as_ref().map_or_else(Instant::now, |time| time.now())
     }
 
-    /// One poll of a `Sleep`: `None` if its time has come, else where it now lies.
+    /// One poll of a `Sleep`: `None` if its time has come, else where it now lies. `again`: not the first of one poll of the
+    /// task.
     pub(crate) fn poll(
         &self,
         deadline: Instant,
         entry: Option<Entry>,
         waker: &Waker,
+        again: bool,
     ) -> Option<Entry> {
         if let Some(Entry { clock, key }) = entry
             && clock == self.number
         {
+            // The wheel stands still during a poll, so the second answer within one comes from the clock.
+            if again && deadline <= self.now() {
+                self.remove(Entry { clock, key });
+                return None;
+            }
             // Not in the wheel any more: it was taken out to be woken, so its time has come.
             if !self.wheel.borrow_mut().get_mut(key)?.will_wake(waker) {
                 let mut waker = waker.clone(); // foreign code, and so is its drop: with no borrow held

@@ -36,8 +36,15 @@ thread_local! {
     static WATCHED: Cell<bool> = const { Cell::new(false) };
     static OWN_TIME: Cell<bool> = const { Cell::new(false) };
     static OPERATIONS: Cell<u32> = const { Cell::new(OPERATIONS_PER_POLL) };
-    static EXHAUSTED: Cell<bool> = const { Cell::new(false) };
+    /// What the poll that runs has done: bits of `EXHAUSTED` and `ASKED`.
+    static POLL: Cell<u8> = const { Cell::new(0) };
 }
+
+/// It has had its share.
+const EXHAUSTED: u8 = 1;
+
+/// It has polled a `Sleep`.
+const ASKED: u8 = 2;
 
 /// How many operations on sockets one poll may do before it has to let others run. It bounds what a client that always
 /// has more to say can keep to itself: about a quarter of a millisecond of 64-byte reads and writes.
@@ -243,18 +250,23 @@ pub fn spend_bytes(bytes: usize) {
 
 /// The poll that runs has had its share: after the tasks that are ready with it, events and time come first.
 pub(crate) fn look_outside() {
-    EXHAUSTED.set(true);
+    POLL.set(POLL.get() | EXHAUSTED);
 }
 
 /// Whether the poll that has just ended has had its share.
 #[inline(always)]
 pub(crate) fn is_exhausted() -> bool {
-    EXHAUSTED.get()
+    POLL.get() & EXHAUSTED != 0
+}
+
+/// Whether this poll has polled a `Sleep` before; from here on it has.
+pub(crate) fn asks_again() -> bool {
+    POLL.replace(POLL.get() | ASKED) & ASKED != 0
 }
 
 /// A new poll, a new allowance.
 #[inline(always)]
 pub(crate) fn refill_operations() {
     OPERATIONS.set(OPERATIONS_PER_POLL);
-    EXHAUSTED.set(false);
+    POLL.set(0);
 }

@@ -36,7 +36,7 @@ use crate::instrument::{Reason, Wait};
 /// assert!(start.elapsed() >= Duration::from_millis(5));
 /// ```
 pub fn sleep(duration: Duration) -> Sleep {
-    Sleep::until(context::now().checked_add(duration))
+    Sleep::until(context::now().checked_add(duration), duration.is_zero())
 }
 
 /// Ends at `deadline`; at the loop's next turn if that has passed. Otherwise as [`sleep`].
@@ -52,7 +52,7 @@ pub fn sleep(duration: Duration) -> Sleep {
 /// });
 /// ```
 pub fn sleep_until(deadline: Instant) -> Sleep {
-    Sleep::until(Some(deadline))
+    Sleep::until(Some(deadline), deadline <= context::now())
 }
 
 /// The future of [`sleep`] and [`sleep_until`].
@@ -79,12 +79,14 @@ pub struct Sleep {
     deadline: Option<Instant>,
     /// Where it lies, once polled.
     entry: Option<Entry>,
+    /// Its time had come before it was made. The wheel would round it up to its next tick.
+    is_late: bool,
     yielded: bool,
 }
 
 impl Sleep {
-    fn until(deadline: Option<Instant>) -> Self {
-        Sleep { deadline, entry: None, yielded: false }
+    fn until(deadline: Option<Instant>, is_late: bool) -> Self {
+        Sleep { deadline, entry: None, is_late, yielded: false }
     }
 
     /// When it ends; `None`: never, because the time asked for is beyond the clock's range.
@@ -95,7 +97,7 @@ impl Sleep {
     /// Waits for another time from now on, whether it has ended or not.
     pub fn reset(&mut self, deadline: Instant) {
         self.leave();
-        *self = Sleep::until(Some(deadline));
+        *self = Sleep::until(Some(deadline), false);
     }
 
     fn leave(&mut self) {
@@ -112,8 +114,14 @@ impl Future for Sleep {
         let Some(deadline) = self.deadline else {
             return Poll::Pending;
         };
-        let entry = self.entry;
-        let entry = context::current("sleep").clock.poll(deadline, entry, cx.waker());
+        let context = context::current("sleep");
+        let entry = match self.is_late {
+            true => None,
+            false => {
+                let again = context::asks_again();
+                context.clock.poll(deadline, self.entry, cx.waker(), again)
+            }
+        };
         let was_waiting = std::mem::replace(&mut self.entry, entry).is_some();
         if entry.is_none() {
             // One that never had to wait lets others run first: a row of late ones must not keep the loop.
