@@ -320,14 +320,21 @@ where
         if open.count() < limits.connections {
             served.accepted += 1;
             let handler = Rc::clone(&handler);
-            open.spawn(async move { drop(handler(stream, address).await) });
+            open.spawn(|place| async move {
+                let _place = place; // given up at the end, by whichever way it comes
+                drop(handler(stream, address).await);
+            });
         } else {
             served.refused += 1;
             if let Excess::Refuse(text) = &limits.excess {
                 if refusing.count() >= REFUSALS_AT_A_TIME {
                     refusing.abort_first();
                 }
-                refusing.spawn(refuse(stream, text.clone()));
+                let text = text.clone();
+                refusing.spawn(|place| async move {
+                    let _place = place;
+                    refuse(stream, text).await;
+                });
             }
         }
         limits.counts.set(*served);
@@ -525,14 +532,15 @@ impl Connections {
         self.tasks.borrow().len()
     }
 
-    fn spawn(self: &Rc<Self>, connection: impl Future<Output = ()> + 'static) {
+    /// Spawns what `connection` makes, which keeps its place as long as it lives. (One future, not one around another: that
+    /// would be twice as large.)
+    fn spawn<F>(self: &Rc<Self>, connection: impl FnOnce(Place) -> F)
+    where
+        F: Future<Output = ()> + 'static,
+    {
         let number = self.last.get() + 1;
         self.last.set(number);
-        let place = Place { connections: Rc::clone(self), number };
-        let task = spawn(async move {
-            let _place = place; // given up at the end, by whichever way it comes
-            connection.await;
-        });
+        let task = spawn(connection(Place { connections: Rc::clone(self), number }));
         self.tasks.borrow_mut().insert(number, task);
     }
 

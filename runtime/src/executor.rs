@@ -74,7 +74,7 @@ const BATCH_KEPT: usize = 4096;
 pub fn block_on<F: Future>(future: F) -> F::Output {
     refuse_nesting("runtime::block_on");
     match Runtime::new() {
-        Ok(runtime) => runtime.block_on(future),
+        Ok(runtime) => boxed_if_large!(future => runtime.run(future)),
         Err(error) => panic!("runtime::block_on could not make a runtime: {error}"),
     }
 }
@@ -96,7 +96,7 @@ where
     F: Future + 'static,
 {
     let (site, context) = (Location::caller(), context::current("runtime::spawn"));
-    task::spawn(&context, future, None, site)
+    boxed_if_large!(future => task::spawn(&context, future, None, site))
 }
 
 /// As [`spawn`], with a name for those who watch (see [`Instrument`]).
@@ -122,7 +122,7 @@ where
     F: Future + 'static,
 {
     let (site, context) = (Location::caller(), context::current("runtime::spawn_named"));
-    task::spawn(&context, future, Some(name), site)
+    boxed_if_large!(future => task::spawn(&context, future, Some(name), site))
 }
 
 /// A loop and all that belongs to it, on one thread. Tasks that have not ended when a `block_on` returns stay, without
@@ -167,6 +167,10 @@ impl Runtime {
     #[track_caller]
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         refuse_nesting("Runtime::block_on");
+        boxed_if_large!(future => self.run(future))
+    }
+
+    fn run<F: Future>(&self, future: F) -> F::Output {
         let _entered = self.enter(true);
         let mut future = pin!(future);
         let root = Root::new(&self.context);
@@ -227,7 +231,8 @@ impl Runtime {
     where
         F: Future + 'static,
     {
-        task::spawn(&self.context, future, None, Location::caller())
+        let site = Location::caller();
+        boxed_if_large!(future => task::spawn(&self.context, future, None, site))
     }
 
     /// What other threads may do with this runtime.

@@ -48,7 +48,7 @@
 //! | [`Unblock<T>`]                                 | `T: Send` | `T: Send` | yes | its result comes from another thread          |
 //! | [`Stdin`], [`process::Command`]                | yes    | yes    | yes     | one input a process; a list of settings       |
 //! | [`process::Child`], [`PipeReader`], [`PipeWriter`] | no | no     | yes     | the loop watches their descriptors            |
-//! | [`Job`], [`PoolSettings`], [`PoolStats`]       | yes    | yes    | yes     | a flag; numbers                               |
+//! | [`Job`], [`PoolSettings`], [`PoolStats`], [`WorkerOptions`] | yes    | yes    | yes     | a flag; numbers                               |
 //! | [`JoinError`], [`Elapsed`], [`Gone`], [`NotStarted`], [`PoolInUse`] | yes | yes | yes | errors travel                      |
 //! | [`Errors<E>`]                                  | as `E` | as `E` | as `E`  | they do if what they list does                |
 //! | [`Statistics`](instruments::Statistics), [`Snapshot`](instruments::Snapshot) | yes | yes | yes | for whoever looks, on any thread |
@@ -67,6 +67,20 @@
 //! reason to wake). What stands in `outer/` is built on these as any user could build it.
 
 #![deny(unsafe_code)]
+
+/// Uses a future as it is, or in a box of its own if it is larger than 2 KiB. A future that is passed on by value is copied by
+/// each call in a debug build, so one of some hundred kilobytes would overflow a thread's stack on its way into a task.
+/// Small ones stay where they are, for the allocation that this saves.
+macro_rules! boxed_if_large {
+    ($future:ident => $use:expr) => {
+        if size_of_val(&$future) > 2048 {
+            let $future = Box::pin($future);
+            $use
+        } else {
+            $use
+        }
+    };
+}
 
 // The core, from the bottom up. A file uses only those above its own line.
 mod instrument;
@@ -115,7 +129,7 @@ pub use outer::signals::{Signal, Signals, ctrl_c, signals};
 pub use outer::stdin::{Stdin, stdin};
 pub use outer::testing;
 pub use outer::timeout::{Elapsed, timeout, timeout_at};
-pub use outer::workers::{Workers, workers};
+pub use outer::workers::{WorkerOptions, Workers, workers};
 pub use outer::yield_now::yield_now;
 pub use panics::PanicPolicy;
 pub use task::{JoinError, JoinHandle};

@@ -58,6 +58,7 @@ mod examples;
 mod fairness;
 mod fork;
 mod instruments;
+mod large;
 mod memory;
 mod nesting;
 mod nursery;

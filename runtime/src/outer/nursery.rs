@@ -28,6 +28,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
+use crate::sys::os::beside;
 use crate::{JoinHandle, spawn, spawn_named};
 
 /// Runs `body`, which may spawn children into the [`Nursery`] it is given, and ends when the body and all children have
@@ -170,7 +171,7 @@ impl<E: 'static> Nursery<E> {
         F: Future<Output = Result<T, E>> + 'static,
         T: 'static,
     {
-        self.adopt(future, None).1
+        boxed_if_large!(future => self.adopt(future, None).1)
     }
 
     /// As [`spawn`](Self::spawn), with a name for those who watch (see [`Instrument`](crate::Instrument)).
@@ -183,7 +184,7 @@ impl<E: 'static> Nursery<E> {
         F: Future<Output = Result<T, E>> + 'static,
         T: 'static,
     {
-        self.adopt(future, Some(name)).1
+        boxed_if_large!(future => self.adopt(future, Some(name)).1)
     }
 
     /// Starts a child at once, and waits until it reports that it is ready by [`Started::send`]; gives what it sends (the
@@ -217,7 +218,8 @@ impl<E: 'static> Nursery<E> {
         T: 'static,
     {
         let (give, given) = Child::new();
-        let (number, _) = self.adopt(async move { child(Started(give)).await }, None);
+        let child = async move { child(Started(give)).await };
+        let (number, _) = boxed_if_large!(child => self.adopt(child, None));
         let starting = Starting { nursery: self.clone(), number, given };
         async move {
             let mut starting = starting; // all of it
@@ -259,7 +261,16 @@ impl<E: 'static> Nursery<E> {
         let number = state.last;
         drop(state);
         let leave = Leave { nursery: self.clone(), number, is_well: false };
-        let task = run(Carried { future, give, leave });
+        // In the order in which they are to be dropped, should it never be polled: the future, its place for a value, its
+        // place in the nursery.
+        let task = beside(future, (Some(give), leave), |polled, (give, leave), _| {
+            polled.map(|result: Result<T, E>| {
+                let value = result?;
+                give.take().expect("it ends once").set(value);
+                leave.is_well = true;
+                Ok(())
+            })
+        });
         let handle = match name {
             Some(name) => spawn_named(name, task),
             None => spawn(task),
@@ -340,22 +351,6 @@ impl<E> Drop for Block<E> {
         // Nobody is left to be told: with the handles, panics go to the policy.
         drop(self.0.abort_all());
     }
-}
-
-/// What a child's task is made of. In the order in which it is to be dropped, should it never be polled.
-struct Carried<F, T, E: 'static> {
-    future: F,
-    give: Give<T>,
-    leave: Leave<E>,
-}
-
-async fn run<T, E, F: Future<Output = Result<T, E>>>(child: Carried<F, T, E>) -> Result<(), E> {
-    let mut leave = child.leave; // the first to be moved out is the last to be dropped
-    let give = child.give;
-    let value = child.future.await?;
-    give.set(value);
-    leave.is_well = true;
-    Ok(())
 }
 
 /// Tells the nursery that a child has ended and been dropped.

@@ -30,6 +30,7 @@ use std::thread;
 use futures_task::{ArcWake, waker_ref};
 use slab::Slab;
 
+use crate::sys::os::beside;
 use crate::{Child, Errors};
 
 /// Runs `body`, which may spawn children that borrow from around the block, and ends when the body and all children have
@@ -170,6 +171,14 @@ impl<'env, E: 'env> Scope<'env, E> {
         F: Future<Output = Result<T, E>> + 'env,
         T: 'env,
     {
+        boxed_if_large!(future => self.adopt(future))
+    }
+
+    fn adopt<T, F>(&self, future: F) -> Child<T>
+    where
+        F: Future<Output = Result<T, E>> + 'env,
+        T: 'env,
+    {
         let (give, child) = Child::new();
         let mut state = self.inner.state.borrow_mut();
         if state.closed {
@@ -177,10 +186,13 @@ impl<'env, E: 'env> Scope<'env, E> {
         }
         let entry = state.children.vacant_entry();
         let signal = Signal::new(entry.key(), &self.inner.ready);
-        let future = Box::pin(async move {
-            give.set(future.await?);
-            Ok(())
-        });
+        let future = Box::pin(beside(future, Some(give), |polled, give, _| {
+            polled.map(|result: Result<T, E>| {
+                let value = result?;
+                give.take().expect("it ends once").set(value);
+                Ok(())
+            })
+        }));
         entry.insert(Entry { future: Some(future), signal: Arc::clone(&signal) });
         drop(state);
         ArcWake::wake(signal);

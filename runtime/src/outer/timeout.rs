@@ -13,10 +13,11 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
-use std::pin::{Pin, pin};
-use std::task::Poll;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use crate::sys::os::beside;
 use crate::{Errors, Sleep, sleep, sleep_until};
 
 /// Runs `future` for at most `duration` from now, then drops it.
@@ -56,7 +57,7 @@ pub fn timeout<F: IntoFuture>(
     duration: Duration,
     future: F,
 ) -> impl Future<Output = Result<F::Output, Elapsed>> + use<F> {
-    within(sleep(duration), future.into_future())
+    beside(future.into_future(), sleep(duration), or_elapsed)
 }
 
 /// Runs `future` until `deadline` at most. Otherwise as [`timeout`].
@@ -77,18 +78,21 @@ pub fn timeout_at<F: IntoFuture>(
     deadline: Instant,
     future: F,
 ) -> impl Future<Output = Result<F::Output, Elapsed>> + use<F> {
-    within(sleep_until(deadline), future.into_future())
+    beside(future.into_future(), sleep_until(deadline), or_elapsed)
 }
 
-async fn within<F: Future>(sleep: Sleep, future: F) -> Result<F::Output, Elapsed> {
-    let (mut sleep, mut future) = (sleep, pin!(future));
-    std::future::poll_fn(|cx| {
-        if let Poll::Ready(output) = future.as_mut().poll(cx) {
-            return Poll::Ready(Ok(output));
+/// What one poll of the future means for the whole.
+fn or_elapsed<T>(
+    polled: Poll<T>,
+    sleep: &mut Sleep,
+    cx: &mut Context<'_>,
+) -> Poll<Result<T, Elapsed>> {
+    match polled {
+        Poll::Ready(output) => Poll::Ready(Ok(output)),
+        Poll::Pending => {
+            Pin::new(&mut *sleep).poll(cx).map(|()| Err(Elapsed { deadline: sleep.deadline() }))
         }
-        Pin::new(&mut sleep).poll(cx).map(|()| Err(Elapsed { deadline: sleep.deadline() }))
-    })
-    .await
+    }
 }
 
 /// The time given to [`timeout`] or [`timeout_at`] was over. It knows which: its own deadline, not an outer one's.

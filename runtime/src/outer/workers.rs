@@ -16,7 +16,8 @@ use std::thread;
 use crate::sys::os;
 use crate::{Handle, Runtime};
 
-/// Starts `count` threads, each with a runtime of its own on which `start(index)` runs to its end.
+/// Starts `count` threads, each with a runtime of its own on which `start(index)` runs to its end. Each has a stack of
+/// 2 MiB; [`WorkerOptions`] sets another size.
 ///
 /// # Errors
 /// If a thread ([`QuotaExceeded`](io::ErrorKind::QuotaExceeded)) or a runtime cannot be made. Nothing tells those that were made already: they run on, so a caller who gives
@@ -33,29 +34,73 @@ where
     F: Future,
     F::Output: Send + 'static,
 {
-    let start = Arc::new(start);
-    let mut workers = Workers { threads: Vec::new(), handles: Vec::new() };
-    for index in 0..count {
-        let start = Arc::clone(&start);
-        let (ready, is_ready) = mpsc::channel();
-        let thread = os::start_thread(&format!("worker-{index}"), move || {
-            // The other side waits for just this, so it is there.
-            match Runtime::new() {
-                Ok(runtime) => {
-                    let _ = ready.send(Ok(runtime.handle()));
-                    Some(runtime.block_on(start(index)))
-                }
-                Err(error) => {
-                    let _ = ready.send(Err(error));
-                    None
-                }
-            }
-        })?;
-        let handle = is_ready.recv().map_err(io::Error::other)??;
-        workers.handles.push(handle);
-        workers.threads.push(thread);
+    WorkerOptions::new().start(count, start)
+}
+
+/// The settings of [`workers`].
+///
+/// ```
+/// // Deep recursion in a handler, say.
+/// let options = runtime::WorkerOptions::new().stack_size(16 << 20);
+/// let workers = options.start(2, |index| async move { index * 10 })?;
+/// assert_eq!(workers.join().len(), 2);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[must_use = "options start nothing until `start` is called"]
+#[derive(Clone, Debug, Default)]
+pub struct WorkerOptions {
+    /// `None`: as std has it.
+    stack_size: Option<usize>,
+}
+
+impl WorkerOptions {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
     }
-    Ok(workers)
+
+    /// How many bytes each thread's stack has. The default is std's: 2 MiB, or what the environment variable
+    /// `RUST_MIN_STACK` says. The system rounds it up to whole pages, and to its least. Memory is taken as it is used.
+    pub fn stack_size(mut self, bytes: usize) -> Self {
+        self.stack_size = Some(bytes);
+        self
+    }
+
+    /// Starts the threads, as [`workers`] does.
+    ///
+    /// # Errors
+    /// As `workers`.
+    pub fn start<S, F>(&self, count: usize, start: S) -> io::Result<Workers<F::Output>>
+    where
+        S: Fn(usize) -> F + Send + Sync + 'static,
+        F: Future,
+        F::Output: Send + 'static,
+    {
+        let start = Arc::new(start);
+        let mut workers = Workers { threads: Vec::new(), handles: Vec::new() };
+        for index in 0..count {
+            let start = Arc::clone(&start);
+            let (ready, is_ready) = mpsc::channel();
+            let name = format!("worker-{index}");
+            let thread = os::start_thread_with_stack(&name, self.stack_size, move || {
+                // The other side waits for just this, so it is there.
+                match Runtime::new() {
+                    Ok(runtime) => {
+                        let _ = ready.send(Ok(runtime.handle()));
+                        Some(runtime.block_on(start(index)))
+                    }
+                    Err(error) => {
+                        let _ = ready.send(Err(error));
+                        None
+                    }
+                }
+            })?;
+            let handle = is_ready.recv().map_err(io::Error::other)??;
+            workers.handles.push(handle);
+            workers.threads.push(thread);
+        }
+        Ok(workers)
+    }
 }
 
 /// Threads started by [`workers`]. Dropping it leaves them running.

@@ -29,6 +29,7 @@
 //!
 //! Comes from: outer/. Goes to: the kernel.
 
+mod pinned;
 mod threads;
 
 use std::collections::BTreeMap;
@@ -70,7 +71,10 @@ pub(crate) use libc::{
 pub(crate) use super::Stack;
 use super::fork;
 pub(crate) use super::fork::generation as fork_generation;
-pub(crate) use threads::{OsThread, explain_shortage, start_thread, wake_precisely};
+pub(crate) use pinned::beside;
+pub(crate) use threads::{
+    OsThread, explain_shortage, start_thread, start_thread_with_stack, wake_precisely,
+};
 
 /// The most subscriptions at a time in the process. Each slot that was ever used keeps two descriptors.
 pub(crate) const SLOT_COUNT: usize = 256;

@@ -22,8 +22,23 @@ pub(crate) fn start_thread<T: Send + 'static>(
     name: &str,
     run: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<JoinHandle<T>> {
-    let thread = Builder::new().name(name.to_owned()).spawn(run);
-    thread.map_err(|error| explain_shortage(error, "thread"))
+    start_thread_with_stack(name, None, run)
+}
+
+/// As [`start_thread`], with a stack of so many bytes.
+///
+/// # Errors
+/// [`explain_shortage`]'s.
+pub(crate) fn start_thread_with_stack<T: Send + 'static>(
+    name: &str,
+    stack_size: Option<usize>,
+    run: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<JoinHandle<T>> {
+    let mut builder = Builder::new().name(name.to_owned());
+    if let Some(bytes) = stack_size {
+        builder = builder.stack_size(bytes);
+    }
+    builder.spawn(run).map_err(|error| explain_shortage(error, "thread"))
 }
 
 /// What the kernel means if it starts no thread or process: `EAGAIN` is a limit that was reached, by its number a
