@@ -545,6 +545,64 @@ fn start_gives_what_the_child_reports_and_the_child_runs_on() {
 }
 
 #[test]
+fn start_ends_with_its_child_though_its_started_lives_elsewhere() {
+    run(async || {
+        let place = Rc::new(RefCell::new(Vec::new()));
+        let kept = Rc::clone(&place);
+        let ended = nursery(async |n: &Nursery<E>| {
+            let inside = Rc::clone(&kept);
+            let child = async move |started: Started<()>| {
+                inside.borrow_mut().push(started);
+                yield_now().await;
+                Ok(())
+            };
+            assert_eq!(n.start(child).await, Err(NotStarted));
+            // What it has sent before its end counts.
+            let inside = Rc::clone(&kept);
+            let child = async move |started: Started<u8>| {
+                let started = Rc::new(RefCell::new(Some(started)));
+                started.take().unwrap().send(5);
+                inside.borrow_mut().clear();
+                Ok(())
+            };
+            assert_eq!(n.start(child).await, Ok(5));
+            let inside = Rc::clone(&kept);
+            let child = async move |started: Started<()>| {
+                inside.borrow_mut().push(started);
+                pending().await
+            };
+            let start = n.start::<(), (), _>(child);
+            let stop = n.clone();
+            drop(spawn(async move { stop.cancel() }));
+            assert_eq!(start.await, Err(NotStarted));
+            Ok(())
+        });
+        assert_eq!(ended.await, Ok(()));
+    });
+}
+
+#[test]
+fn a_child_that_cancelled_its_own_nursery_is_not_counted_after_its_poll() {
+    run(async || {
+        let seen = Rc::new(Cell::new(None));
+        let ended = nursery(async |n: &Nursery<E>| {
+            let (own, outside) = (n.clone(), n.clone());
+            n.spawn(async move {
+                own.cancel();
+                pending::<Result<(), E>>().await
+            });
+            let see = Rc::clone(&seen);
+            // It is polled after the child and before the parent looks.
+            drop(spawn(async move { see.set(Some(outside.len())) }));
+            until_async(|| seen.get().is_some()).await;
+            Ok(())
+        });
+        assert_eq!(ended.await, Ok(()));
+        assert_eq!(seen.get(), Some(0));
+    });
+}
+
+#[test]
 fn start_of_a_child_that_never_reports_is_an_error() {
     run(async || {
         let ended = nursery(async |n: &Nursery<E>| {

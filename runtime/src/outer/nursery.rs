@@ -139,7 +139,7 @@ pub struct Nursery<E> {
 struct State<E> {
     children: BTreeMap<u64, JoinHandle<Result<(), E>>>,
     /// Children that have ended otherwise than well, for `look_after`.
-    ended: Vec<u64>,
+    ended: Vec<(u64, JoinHandle<Result<(), E>>)>,
     last: u64,
     parent: Option<Waker>,
     body_has_ended: bool,
@@ -219,12 +219,16 @@ impl<E: 'static> Nursery<E> {
     {
         let (give, given) = Child::new();
         let child = async move { child(Started(give)).await };
-        let (number, _) = boxed_if_large!(child => self.adopt(child, None));
-        let starting = Starting { nursery: self.clone(), number, given };
-        async move {
-            let mut starting = starting; // all of it
-            (&mut starting.given).await.ok_or(NotStarted)
-        }
+        let (number, child) = boxed_if_large!(child => self.adopt(child, None));
+        let mut starting = Starting { nursery: self.clone(), number, given, child };
+        std::future::poll_fn(move |cx| {
+            let given = Pin::new(&mut starting.given).poll(cx).map(|given| given.ok_or(NotStarted));
+            // What it would be given by may be elsewhere, and outlive the child.
+            if given.is_pending() && Pin::new(&mut starting.child).poll(cx).is_ready() {
+                return Poll::Ready(Err(NotStarted));
+            }
+            given
+        })
     }
 
     /// Drops all children on the spot and lets nobody in any more. The body runs on and gives the block its value. Called by
@@ -236,7 +240,7 @@ impl<E: 'static> Nursery<E> {
         self.tell_parent();
     }
 
-    /// How many children there are.
+    /// How many children there are. One that has cancelled its own nursery counts until the end of that poll.
     pub fn len(&self) -> usize {
         self.state.borrow().children.len()
     }
@@ -287,8 +291,8 @@ impl<E: 'static> Nursery<E> {
         let ended = std::mem::take(&mut state.ended);
         drop(state);
         drop(replaced);
-        for number in ended {
-            self.take_and(number, |handle| self.judge(number, handle));
+        for (number, handle) in ended {
+            self.judge(number, handle);
         }
         self.state.borrow().has_failed()
     }
@@ -349,7 +353,9 @@ struct Block<E: 'static>(Nursery<E>);
 impl<E> Drop for Block<E> {
     fn drop(&mut self) {
         // Nobody is left to be told: with the handles, panics go to the policy.
-        drop(self.0.abort_all());
+        let stopped = self.0.abort_all();
+        let ended = std::mem::take(&mut self.0.state.borrow_mut().ended);
+        drop((ended, stopped));
     }
 }
 
@@ -363,14 +369,13 @@ struct Leave<E: 'static> {
 impl<E> Drop for Leave<E> {
     fn drop(&mut self) {
         let mut state = self.nursery.state.borrow_mut();
-        let handle = match self.is_well {
-            true => state.children.remove(&self.number),
-            false => {
-                // Its handle has the error, the panic, or the word that it was cancelled.
-                state.ended.push(self.number);
-                None
-            }
-        };
+        let mut handle = state.children.remove(&self.number);
+        if !self.is_well
+            && let Some(handle) = handle.take()
+        {
+            // It has the error, the panic, or the word that it was cancelled.
+            state.ended.push((self.number, handle));
+        }
         drop(state);
         drop(handle);
         self.nursery.tell_parent();
@@ -378,13 +383,14 @@ impl<E> Drop for Leave<E> {
 }
 
 /// Stops a child whose `start` nobody waits for any more.
-struct Starting<V, E: 'static> {
+struct Starting<V, T, E: 'static> {
     nursery: Nursery<E>,
     number: u64,
     given: Child<V>,
+    child: Child<T>,
 }
 
-impl<V, E> Drop for Starting<V, E> {
+impl<V, T, E> Drop for Starting<V, T, E> {
     fn drop(&mut self) {
         if !self.given.is_finished() {
             self.nursery.take_and(self.number, |handle| {
