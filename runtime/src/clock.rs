@@ -45,6 +45,9 @@ pub(crate) struct Clock {
 /// 2^16 ns. Where time is brought along, a tick is a nanosecond: there it is exact, and nobody sleeps.
 const TICK_SHIFT: u32 = 16;
 
+/// How many timers a turn fires.
+const TIMERS_PER_TURN: usize = 256;
+
 /// A time that is not the system's, brought along by [`Builder::time`](crate::Builder::time).
 ///
 /// ```
@@ -156,7 +159,8 @@ impl Clock {
         due.map(|due| due.saturating_duration_since(self.now()))
     }
 
-    /// Reads the clock and wakes all whose time has come.
+    /// Reads the clock and wakes those whose time has come, as many as a turn has room for. Those left are due at once
+    /// (`until_next`).
     pub(crate) fn fire(&self) {
         if self.empty.get() {
             return;
@@ -164,7 +168,8 @@ impl Clock {
         let now = self.nanos(self.now()) >> self.shift;
         self.wheel.borrow_mut().advance(now);
         // One at a time, with no borrow held: a waker is foreign code.
-        while let Some(waker) = self.pop_due() {
+        for _ in 0..TIMERS_PER_TURN {
+            let Some(waker) = self.pop_due() else { break };
             panics::wake(&waker);
             panics::forget(waker);
         }

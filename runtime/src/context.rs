@@ -18,12 +18,11 @@ use std::time::Instant;
 use crate::clock::{Clock, Time};
 use crate::instrument::Wait;
 use crate::reactor::Reactor;
-use crate::run_queue::{Home, RunQueue};
+use crate::run_queue::Home;
 
 /// One runtime's parts.
 pub(crate) struct Context {
     pub(crate) home: Arc<Home>,
-    pub(crate) queue: Rc<RunQueue>,
     pub(crate) reactor: Rc<Reactor>,
     pub(crate) clock: Clock,
     pub(crate) spawned: Cell<u64>,
@@ -88,7 +87,7 @@ fn outside(who: &str) -> ! {
 
 /// Makes `context` the current one until the guard is dropped.
 pub(crate) fn enter(context: &Rc<Context>) -> Entered {
-    let watched_before = WATCHED.replace(context.queue.is_watched());
+    let watched_before = WATCHED.replace(context.home.queue().is_watched());
     let own_time_before = OWN_TIME.replace(context.clock.time.is_some());
     let before = exchange(Some(context.clone()));
     Entered { before, watched_before, own_time_before }
@@ -192,8 +191,8 @@ fn with_own_time<R>(f: impl FnOnce(&dyn Time) -> R) -> Option<R> {
 #[cold]
 pub fn parked(wait: &Wait<'_>) {
     with(|context| {
-        let task = context.queue.polled.get();
-        context.queue.tell(|instrument| instrument.parked(task, wait));
+        let queue = context.home.queue();
+        queue.tell(|instrument| instrument.parked(queue.polled.get(), wait));
     });
 }
 

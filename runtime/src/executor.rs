@@ -14,12 +14,24 @@
 //! Strangers are other threads; their letters are the mail. The root is the future given to `block_on`, which is no task.
 //! (A seventh call, `let_jump`, is for tests: a time of the program's own may jump when nothing else moves.)
 //!
-//! Waking only puts tasks into the run queue; the loop polls them. The batch is bounded, and that is the whole fairness
-//! argument. It goes in rounds: a round is exactly what was ready at its beginning, and the first round that brings the
-//! batch to `POLLS_PER_TURN` polls is its last. Then descriptors, time and strangers get their say, whatever the tasks do.
-//! A poll that has used up its operations on sockets (context.rs) makes its round the last one, too: sixty-four such polls in
-//! a row would be a quarter of a second. A turn never leaves the wait out; with work left it only does not sleep. (Why more than one round? Two tasks that wake
-//! each other would pay one system call a link.)
+//! Waking only puts tasks into the run queue; the loop polls them. Each part of a turn is bounded, so that the others come
+//! to their turn whatever the tasks and the other threads do:
+//!
+//! | part of a turn | at most                                                                            |
+//! |----------------|------------------------------------------------------------------------------------|
+//! | `run_batch`    | 256 polls (a poll that used up its operations, context.rs, counts as 16)           |
+//! | `wait`         | 256 events, the capacity of the list given to the kernel; each wakes all who wait for that direction |
+//! | `fire`         | 256 timers; and moving entries that come near from a coarse slot of the wheel to finer ones: all of the slot, some 10 ns each |
+//! | `read_mail`    | 64 letters; a call (`Handle::post`) takes as long as its closure                   |
+//!
+//! What is left of any of them makes the next wait not sleep. A batch goes in rounds: a round is what was ready at its
+//! beginning, and no round begins after 64 polls, or after a poll that used up its operations. (Why more than one round? Two
+//! tasks that wake each other would pay one system call a link.) If more than 128 are left at the end of a batch, they become
+//! the backlog, or go behind it. The next batches give the backlog at least half of their polls and keep the other half for
+//! what was woken by events, timers and messages since, and by tasks that were. So a timer's task waits for one batch, not for
+//! a crowd; what the backlog's own tasks wake goes behind the backlog. Tasks that other threads spawn without a pause wait in the inbox:
+//! 64 letters are at most as many new tasks as one batch has room for. A turn never leaves the wait out; with work left it
+//! only does not sleep.
 //!
 //! How many threads? One: the caller's. How many loops? One a runtime; a second `block_on` inside is refused, because the
 //! inner loop would stop the outer one.
@@ -49,15 +61,24 @@ use crate::context::{self, Context};
 use crate::instrument::{Instrument, TaskId};
 use crate::panics::{self, PanicPolicy};
 use crate::reactor::Reactor;
-use crate::run_queue::{Address, Closed, Home, Letter, Ready, RunQueue, Woken};
-use crate::sys::{AtHome, Poller};
+use crate::run_queue::{Address, Closed, Home, Lane, Letter, Ready, RunQueue, Woken};
+use crate::sys::{AtHome, Poller, Taken};
 use crate::task::{self, JoinError, JoinHandle};
 
-/// With how many polls a batch is full: the round that reaches this is its last.
-const POLLS_PER_TURN: usize = 64;
+/// How many polls a batch has room for: as many as one wait can bring events.
+const POLLS_PER_TURN: usize = 256;
 
-/// The largest batch whose memory is kept for the next one; what a rare crowd of tasks has needed is given back.
-const BATCH_KEPT: usize = 4096;
+/// After so many no round begins: those that wake each other have had their share.
+const POLLS_BEFORE_LAST_ROUND: usize = 64;
+
+/// As how many polls one counts that used up its operations. Sixteen of them take some milliseconds.
+const POLLS_OF_AN_EXHAUSTED: usize = 16;
+
+/// How many may be left ready by a batch before all of them become backlog: as many as the next one surely has room for.
+const READY_KEPT: usize = POLLS_PER_TURN / 2;
+
+/// How many letters a turn reads. Each may spawn two tasks (`Handle::spawn`), which the next batch has room for.
+const LETTERS_PER_TURN: usize = 64;
 
 /// Runs `future` to its end on a new runtime, and gives its output. Tasks it has spawned and not awaited are dropped
 /// when it returns.
@@ -136,9 +157,8 @@ where
 /// ```
 pub struct Runtime {
     context: Rc<Context>,
-    /// What `run_batch` and `read_mail` empty, kept for their memory.
-    batch: Cell<Vec<Ready>>,
-    mail: Cell<Vec<Letter>>,
+    /// Letters that were taken out of the inbox and not yet read.
+    mail: Cell<Taken<Letter>>,
     order: Option<Pick>,
 }
 
@@ -219,9 +239,9 @@ impl Runtime {
     pub fn turn(&self, limit: Option<Duration>) -> io::Result<Option<Duration>> {
         refuse_nesting("Runtime::turn");
         let _entered = self.enter(false);
-        let limit = if self.queue().is_empty() { limit } else { Some(Duration::ZERO) };
+        let limit = if self.has_work() { Some(Duration::ZERO) } else { limit };
         self.one_turn(limit, || ControlFlow::<()>::Continue(())).map(drop)?;
-        let at_once = (!self.queue().is_empty()).then_some(Duration::ZERO);
+        let at_once = self.has_work().then_some(Duration::ZERO);
         Ok(at_once.or_else(|| self.context.clock.until_next()))
     }
 
@@ -275,39 +295,72 @@ impl Runtime {
     /// Polls what is ready, in order; and what becomes ready by that, as long as there were few.
     fn run_batch<B>(&self, mut root: impl FnMut() -> ControlFlow<B>) -> ControlFlow<B> {
         let queue = self.queue();
-        let mut polls = 0;
-        while polls < POLLS_PER_TURN && !queue.is_empty() {
-            let mut batch = queue.take_batch(self.batch.take());
-            polls += batch.len();
-            if let Some(pick) = &self.order {
-                let lasts = (1..batch.len()).rev();
-                let shuffle =
-                    || lasts.for_each(|last| batch.swap(last, pick(last + 1) % (last + 1)));
-                // It is foreign code, and nothing guards the batch yet.
-                panics::catch(shuffle)
-                    .unwrap_or_else(|payload| queue.panics.unobserved(TaskId::ROOT, payload));
+        if self.order.is_some() {
+            queue.join_lanes(); // or what is in different lanes would never be exchanged
+        }
+        let mut left = POLLS_PER_TURN;
+        let mut is_last = false;
+        while !is_last && left > POLLS_PER_TURN - POLLS_BEFORE_LAST_ROUND && !queue.is_empty() {
+            let new = queue.ready.len();
+            if queue.backlog.len() > 0 {
+                // Enough for the new ones, if they use up their operations, too.
+                let reserved = (new * POLLS_OF_AN_EXHAUSTED).min(POLLS_PER_TURN / 2);
+                is_last = self.run_round(&queue.backlog, reserved, &mut left, &mut root)?;
+                queue.move_to_backlog(new); // what a crowd wakes belongs to it
             }
-            let mut rest = Rest { queue, ready: batch.drain(..) };
-            for ready in rest.ready.by_ref() {
-                context::refill_operations();
-                if queue.is_watched() {
-                    self.run_watched(ready, &mut root)?;
-                } else {
-                    match ready {
-                        Ready::Task(task) => task.run(),
-                        Ready::Root => root()?,
-                    }
-                }
-                if context::is_exhausted() {
-                    polls = POLLS_PER_TURN;
+            is_last |= self.run_round(&queue.ready, 0, &mut left, &mut root)?;
+        }
+        if queue.ready.len() > READY_KEPT {
+            queue.move_to_backlog(0);
+        }
+        queue.give_memory_back();
+        ControlFlow::Continue(())
+    }
+
+    /// Polls what a lane holds now, until `reserved` polls are left, and says whether one of them used up its operations.
+    #[inline(always)]
+    fn run_round<B>(
+        &self,
+        lane: &Lane,
+        reserved: usize,
+        left: &mut usize,
+        root: &mut impl FnMut() -> ControlFlow<B>,
+    ) -> ControlFlow<B, bool> {
+        let queue = self.queue();
+        self.shuffle(lane);
+        let mut exhausted = false;
+        for _ in 0..lane.len() {
+            if *left <= reserved {
+                break;
+            }
+            let Some(ready) = lane.pop() else { break };
+            *left -= 1;
+            context::refill_operations();
+            if queue.is_watched() {
+                self.run_watched(ready, root)?;
+            } else {
+                match ready {
+                    Ready::Task(task) => task.run(),
+                    Ready::Root => root()?,
                 }
             }
-            drop(rest);
-            if batch.capacity() <= BATCH_KEPT {
-                self.batch.set(batch);
+            if context::is_exhausted() {
+                exhausted = true;
+                *left = left.saturating_sub(POLLS_OF_AN_EXHAUSTED - 1);
             }
         }
-        ControlFlow::Continue(())
+        ControlFlow::Continue(exhausted)
+    }
+
+    /// Puts a lane into the order that the program has chosen, if it has.
+    fn shuffle(&self, lane: &Lane) {
+        let Some(pick) = &self.order else { return };
+        // It is foreign code: no lane is borrowed while it is called, and it may make more tasks ready.
+        let shuffle = || {
+            (1..lane.len()).rev().for_each(|last| lane.swap(last, pick(last + 1) % (last + 1)));
+        };
+        panics::catch(shuffle)
+            .unwrap_or_else(|payload| self.queue().panics.unobserved(TaskId::ROOT, payload));
     }
 
     /// As the loop's two lines, with word to the instrument before and after.
@@ -335,10 +388,22 @@ impl Runtime {
         flow
     }
 
+    /// Whether something is left to do without the kernel: tasks to poll, or letters to read.
+    fn has_work(&self) -> bool {
+        !self.queue().is_empty() || self.has_mail_left()
+    }
+
+    fn has_mail_left(&self) -> bool {
+        let mail = self.mail.take();
+        let has_mail = !mail.is_empty();
+        self.mail.set(mail);
+        has_mail
+    }
+
     /// How long the wait may last: not at all if a task is ready or mail has come, else until the next timer.
     fn may_sleep(&self, limit: Option<Duration>) -> Option<Duration> {
         // `fall_asleep` tells strangers that they must ring from now on; `false`: there is mail already.
-        if !self.queue().is_empty() || !self.context.home.inbox().fall_asleep() {
+        if self.has_work() || !self.context.home.inbox().fall_asleep() {
             return Some(Duration::ZERO);
         }
         let next = self.context.clock.until_next();
@@ -364,7 +429,7 @@ impl Runtime {
     /// A time of the program's own may move on by itself when nothing else moves.
     #[cold]
     fn let_jump(&self, time: &dyn Time) {
-        if self.queue().is_empty()
+        if !self.has_work()
             && !self.context.home.inbox().has_mail()
             && let Some(next) = self.context.clock.until_next()
         {
@@ -376,51 +441,52 @@ impl Runtime {
     fn read_mail(&self) {
         let mut mail = self.mail.take();
         self.context.home.inbox().take(&mut mail);
-        for letter in mail.drain(..) {
-            match letter {
-                Letter::Wake(task) => task.arrived(),
-                Letter::Call(call) => {
+        for _ in 0..LETTERS_PER_TURN {
+            match mail.pop() {
+                Some(Letter::Wake(task)) => task.arrived(),
+                Some(Letter::Call(call)) => {
                     if let Err(payload) = panics::catch(call) {
                         self.queue().panics.unobserved(TaskId::ROOT, payload);
                     }
                 }
+                None => break,
             }
         }
         self.mail.set(mail);
     }
 
     fn queue(&self) -> &RunQueue {
-        &self.context.queue
+        self.context.home.queue()
     }
 
     /// Makes this the runtime that code finds itself in, and the one that is awake, until the guard is dropped. A turn's
     /// caller is told of tasks that are left; others have to see them at the descriptor.
-    fn enter(&self, shows_what_is_left: bool) -> impl Drop + use<> {
-        struct Running {
-            context: Rc<Context>,
+    fn enter(&self, shows_what_is_left: bool) -> impl Drop + use<'_> {
+        struct Running<'a> {
+            runtime: &'a Runtime,
             turning_before: bool,
             shows_what_is_left: bool,
             _entered: context::Entered,
         }
-        impl Drop for Running {
+        impl Drop for Running<'_> {
             fn drop(&mut self) {
-                let Context { home, queue, reactor, .. } = &*self.context;
+                let Context { home, reactor, .. } = &*self.runtime.context;
                 reactor.set_turning(self.turning_before);
-                queue.away.set(!self.turning_before);
+                home.queue().away.set(!self.turning_before);
                 // From here on strangers have to ring. What has come meanwhile, or is left, has to show now.
                 let asleep = home.inbox().fall_asleep();
-                if !asleep || self.shows_what_is_left && !queue.is_empty() {
-                    queue.show_work();
+                if !asleep || self.shows_what_is_left && self.runtime.has_work() {
+                    home.show_work();
                 }
             }
         }
         self.context.home.inbox().wake_up();
-        self.context.queue.away.set(false);
+        self.queue().away.set(false);
         Running {
             turning_before: self.context.reactor.set_turning(true),
             shows_what_is_left,
             _entered: context::enter(&self.context),
-            context: Rc::clone(&self.context),
+            runtime: self,
         }
     }
 }
@@ -430,7 +496,12 @@ impl Drop for Runtime {
         let _running = self.enter(false);
         let (queue, home) = (self.queue(), &self.context.home);
         queue.closing.set(true);
-        home.inbox().close().into_iter().for_each(panics::forget);
+        let unread = home.inbox().close();
+        let mut mail = self.mail.take();
+        mail.reverse(usize::MAX);
+        std::iter::from_fn(|| mail.pop()).for_each(panics::forget);
+        mail.reverse(usize::MAX);
+        std::iter::from_fn(|| mail.pop()).chain(unread).for_each(panics::forget);
         loop {
             let tasks = queue.take_tasks();
             if tasks.is_empty() {
@@ -442,20 +513,6 @@ impl Drop for Runtime {
         }
         self.context.clock.clear();
         queue.clear();
-    }
-}
-
-/// What is left of a batch. If the root ends, or panics, in the middle of it, this goes back where it came from.
-struct Rest<'a> {
-    queue: &'a RunQueue,
-    ready: std::vec::Drain<'a, Ready>,
-}
-
-impl Drop for Rest<'_> {
-    fn drop(&mut self) {
-        if self.ready.len() > 0 {
-            self.queue.put_back(self.ready.by_ref());
-        }
     }
 }
 
@@ -530,16 +587,13 @@ impl Builder {
     /// As [`Runtime::new`].
     pub fn build(self) -> io::Result<Runtime> {
         let poller = Poller::new()?;
-        let home = Home::new(poller.bell());
         let context = Context {
-            queue: RunQueue::new(Arc::clone(&home), self.instrument, self.panic_policy),
-            home,
+            home: Home::new(poller.bell(), self.instrument, self.panic_policy),
             reactor: Reactor::new(poller),
             clock: Clock::new(self.time),
             spawned: Cell::new(0),
         };
-        let (batch, mail) = (Cell::default(), Cell::default());
-        Ok(Runtime { context: Rc::new(context), batch, mail, order: self.order })
+        Ok(Runtime { context: Rc::new(context), mail: Cell::default(), order: self.order })
     }
 }
 
@@ -639,16 +693,15 @@ struct Root {
     body: AtHome<RootBody>,
 }
 
+#[derive(Default)]
 struct RootBody {
-    queue: Rc<RunQueue>,
     queued: Cell<bool>,
 }
 
 impl Root {
     fn new(context: &Context) -> Arc<Self> {
-        let body = RootBody { queue: Rc::clone(&context.queue), queued: Cell::new(false) };
         let address = Address::new(Arc::clone(&context.home), u32::MAX); // it is on no list
-        Arc::new(Root { address, body: AtHome::new(body) })
+        Arc::new(Root { address, body: AtHome::new(RootBody::default()) })
     }
 
     /// It is about to be polled: from here on a wake counts again.
@@ -657,21 +710,21 @@ impl Root {
             body.queued.set(false);
         }
     }
-}
 
-impl RootBody {
-    fn wake(&self, from_abroad: bool) {
-        if !self.queued.replace(true) {
-            self.queue.push(Ready::Root);
+    /// A wake, at home or come home by letter.
+    fn enqueue(&self, body: &RootBody, from_abroad: bool) {
+        let queue = self.address.home.queue();
+        if !body.queued.replace(true) {
+            self.address.home.push(queue, Ready::Root);
         }
-        self.queue.tell(|instrument| instrument.woken(TaskId::ROOT, from_abroad));
+        queue.tell(|instrument| instrument.woken(TaskId::ROOT, from_abroad));
     }
 }
 
 impl ArcWake for Root {
     fn wake_by_ref(root: &Arc<Self>) {
         match root.body.get() {
-            Some(body) => body.wake(false),
+            Some(body) => root.enqueue(body, false),
             None => root.address.post(|| Arc::clone(root) as Arc<dyn Woken>),
         }
     }
@@ -681,7 +734,7 @@ impl Woken for Root {
     fn arrived(self: Arc<Self>) {
         self.address.arrived();
         if let Some(body) = self.body.get() {
-            body.wake(true);
+            self.enqueue(body, true);
         }
     }
 }

@@ -4,9 +4,11 @@
 //!
 //! - **The run queue**, for the home thread itself: the tasks that are ready, in the order they became so. No lock, no
 //!   atomic read-modify-write. A task in it is held by it: who puts a task in takes the task's own reference out of the
-//!   task (cell.rs), so that no reference is counted up or down on the way, and no task can stand in it twice.
-//! - **The inbox**, for strangers: a list that takes no lock (sys/stack.rs says why), and one word that says whether there is mail and whether the
-//!   owner sleeps. Whoever puts the first letter in front of a sleeping owner rings the bell; nobody else does.
+//!   task (cell.rs), so that no reference is counted up or down on the way, and no task can stand in it twice. It has two
+//!   lanes: `ready`, and `backlog` for what a turn had no room to poll, so that what an event or a timer wakes does not
+//!   wait behind a crowd (executor.rs, `run_batch`).
+//! - **The inbox**, for other threads: a list that takes no lock (sys/stack.rs says why), and one word that says whether there is mail and
+//!   whether the owner sleeps.
 //!
 //! # The handshake of sleep and mail (both halves are in this file; the models at its end run through them)
 //!
@@ -21,7 +23,9 @@
 //!
 //! One word, changed by read-modify-write only, so all changes stand in one order: either the stranger's MAIL comes
 //! before the owner's 1, which then fails, or after it, and then the stranger has seen ASLEEP and rings. A ring before
-//! the wait is kept by the kernel until the wait. While the owner is awake nobody rings: strangers see ASLEEP missing.
+//! the wait is kept by the kernel until the wait. No sender rings while the owner is awake. Every sender that finds the
+//! owner asleep rings, not the first alone: the first may be stopped between its two steps, and a later letter must not
+//! wait for it. So N letters to a sleeping owner are 1 to N rings (each one `write`), and they end one sleep.
 //!
 //! # The handshake of `posted`
 //!
@@ -37,9 +41,10 @@
 //! Both swaps are acquire-release. A stranger who finds `posted` true relies on a letter still unread: the owner's swap
 //! comes later in the order of that word, so it sees what the stranger wrote, and so does the poll that follows.
 //!
-//! Comes from: wakers (task/, executor.rs), Handle. Goes to: executor.rs, which takes batches from both doors.
+//! Comes from: wakers (task/, executor.rs), Handle. Goes to: executor.rs, which takes from both doors.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -48,11 +53,19 @@ use slab::Slab;
 use crate::instrument::{Instrument, TaskId};
 use crate::panics::{self, PanicPolicy, Panics};
 use crate::sync::{AtomicBool, AtomicU8, Ordering};
-use crate::sys::{Bell, Stack};
+use crate::sys::{AtHome, Bell, Stack, Taken};
+
+/// The largest lane whose memory is kept once it is empty; what a rare crowd of tasks has needed is given back.
+const KEPT: usize = 4096;
+
+/// How many letters a turn puts in order. Far more than it reads (executor.rs), so that reading never waits for it for long.
+const ORDERED_PER_TURN: usize = 1024;
 
 /// The home thread's door, and all the tasks behind it.
 pub(crate) struct RunQueue {
-    ready: RefCell<Vec<Ready>>,
+    pub(crate) ready: Lane,
+    /// What earlier turns had no room for.
+    pub(crate) backlog: Lane,
     /// All tasks that have not ended, for the end of the runtime. The loop never looks here.
     pub(crate) tasks: RefCell<Slab<Arc<dyn Runnable>>>,
     watched: Cell<bool>,
@@ -62,8 +75,6 @@ pub(crate) struct RunQueue {
     pub(crate) polled: Cell<TaskId>,
     pub(crate) closing: Cell<bool>,
     pub(crate) panics: Panics,
-    /// Taken out at the end, like the instrument: it holds a descriptor.
-    home: RefCell<Option<Arc<Home>>>,
     /// The loop is in other hands, between two turns: then the first to become ready has to show at its descriptor.
     pub(crate) away: Cell<bool>,
 }
@@ -73,6 +84,32 @@ pub(crate) enum Ready {
     /// The future given to `block_on`.
     Root,
     Task(Arc<dyn Runnable>),
+}
+
+/// Some of what is ready, first come, first served.
+#[derive(Default)]
+pub(crate) struct Lane(RefCell<VecDeque<Ready>>);
+
+impl Lane {
+    pub(crate) fn len(&self) -> usize {
+        self.0.borrow().len()
+    }
+
+    #[inline(always)]
+    pub(crate) fn pop(&self) -> Option<Ready> {
+        self.0.borrow_mut().pop_front()
+    }
+
+    pub(crate) fn swap(&self, one: usize, other: usize) {
+        self.0.borrow_mut().swap(one, other);
+    }
+
+    fn give_memory_back(&self) {
+        let mut lane = self.0.borrow_mut();
+        if lane.is_empty() && lane.capacity() > KEPT {
+            *lane = VecDeque::new();
+        }
+    }
 }
 
 /// A task as the loop sees it, its future's type forgotten.
@@ -85,42 +122,22 @@ pub(crate) trait Runnable {
 }
 
 impl RunQueue {
-    pub(crate) fn new(
-        home: Arc<Home>,
-        instrument: Option<Rc<dyn Instrument>>,
-        policy: PanicPolicy,
-    ) -> Rc<Self> {
-        Rc::new(RunQueue {
-            ready: RefCell::default(),
+    fn new(instrument: Option<Rc<dyn Instrument>>, policy: PanicPolicy) -> Self {
+        RunQueue {
+            ready: Lane::default(),
+            backlog: Lane::default(),
             tasks: RefCell::default(),
             watched: Cell::new(instrument.is_some()),
             instrument: RefCell::new(instrument),
             polled: Cell::new(TaskId::ROOT),
             closing: Cell::new(false),
             panics: Panics::new(policy),
-            home: RefCell::new(Some(home)),
             away: Cell::new(true),
-        })
-    }
-
-    #[inline(always)]
-    pub(crate) fn push(&self, ready: Ready) {
-        let mut queue = self.ready.borrow_mut();
-        queue.push(ready);
-        if self.away.get() && queue.len() == 1 {
-            self.show_work();
-        }
-    }
-
-    #[cold]
-    pub(crate) fn show_work(&self) {
-        if let Some(home) = &*self.home.borrow() {
-            home.bell.ring();
         }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.ready.borrow().is_empty()
+        self.ready.len() + self.backlog.len() == 0
     }
 
     /// Tells the instrument, if there is one: one flag tested where there is none.
@@ -149,13 +166,13 @@ impl RunQueue {
         self.watched.get()
     }
 
-    /// The end: nothing is ready any more and nobody watches.
+    /// The end: nothing is ready any more and nobody watches. What is left holds no memory of its own, so that it may be
+    /// leaked if the last waker is dropped on another thread.
     pub(crate) fn clear(&self) {
-        let ready = self.ready.take();
+        let ready = (self.ready.0.take(), self.backlog.0.take());
         let instrument = self.instrument.take();
         self.watched.set(false);
-        let home = self.home.take();
-        drop((ready, instrument, home));
+        drop((ready, instrument));
     }
 
     /// Takes all tasks off the list, in the order of their places.
@@ -163,14 +180,25 @@ impl RunQueue {
         self.tasks.take()
     }
 
-    /// Takes all that is ready, in order, and leaves `empty` in its place, for its memory.
-    pub(crate) fn take_batch(&self, empty: Vec<Ready>) -> Vec<Ready> {
-        self.ready.replace(empty)
+    /// Puts what is ready, but for the first `kept`, behind the backlog.
+    pub(crate) fn move_to_backlog(&self, kept: usize) {
+        if kept == 0 && self.backlog.len() == 0 {
+            self.ready.0.swap(&self.backlog.0);
+        } else {
+            self.backlog.0.borrow_mut().extend(self.ready.0.borrow_mut().drain(kept..));
+        }
     }
 
-    /// Puts a batch that was not finished back in front of those that came meanwhile.
-    pub(crate) fn put_back(&self, rest: impl Iterator<Item = Ready>) {
-        self.ready.borrow_mut().splice(0..0, rest);
+    /// The end of a batch.
+    pub(crate) fn give_memory_back(&self) {
+        self.ready.give_memory_back();
+        self.backlog.give_memory_back();
+    }
+
+    /// Puts everything into one lane, in order.
+    pub(crate) fn join_lanes(&self) {
+        self.move_to_backlog(0);
+        self.ready.0.swap(&self.backlog.0);
     }
 }
 
@@ -179,6 +207,8 @@ impl RunQueue {
 pub(crate) struct Home {
     inbox: Inbox<Letter>,
     bell: Bell,
+    /// In here, and not in an allocation of its own, because the last to hold it may be a waker on another thread.
+    queue: AtHome<RunQueue>,
 }
 
 /// What strangers may send.
@@ -200,8 +230,35 @@ pub(crate) trait Woken: Send + Sync {
 pub(crate) struct Closed;
 
 impl Home {
-    pub(crate) fn new(bell: Bell) -> Arc<Self> {
-        Arc::new(Home { inbox: Inbox::new(), bell })
+    pub(crate) fn new(
+        bell: Bell,
+        instrument: Option<Rc<dyn Instrument>>,
+        policy: PanicPolicy,
+    ) -> Arc<Self> {
+        let queue = AtHome::new(RunQueue::new(instrument, policy));
+        Arc::new(Home { inbox: Inbox::new(), bell, queue })
+    }
+
+    /// The run queue, for code that can only run at home.
+    #[inline(always)]
+    pub(crate) fn queue(&self) -> &RunQueue {
+        self.queue.get().expect("the run queue is asked for at home only")
+    }
+
+    /// Puts something into the run queue, which is this one's.
+    #[inline(always)]
+    pub(crate) fn push(&self, queue: &RunQueue, ready: Ready) {
+        let mut lane = queue.ready.0.borrow_mut();
+        lane.push_back(ready);
+        if queue.away.get() && lane.len() == 1 {
+            self.show_work();
+        }
+    }
+
+    /// Makes the runtime's descriptor readable.
+    #[cold]
+    pub(crate) fn show_work(&self) {
+        self.bell.ring();
     }
 
     /// Sends a letter from anywhere, and ends the owner's sleep if it is asleep.
@@ -307,15 +364,16 @@ impl<T> Inbox<T> {
         }
     }
 
-    /// Takes the letters that have come into `taken`, in order. A look at the word first: no mail, no more to do.
-    pub(crate) fn take(&self, taken: &mut Vec<T>) {
-        if self.word.load(Ordering::Relaxed) & MAIL == 0 {
-            return;
+    /// Takes the letters that have come into `taken`, if that has been put in order, and puts some more of them in order. A
+    /// look at the word first: no mail, no more to do.
+    pub(crate) fn take(&self, taken: &mut Taken<T>) {
+        if self.word.load(Ordering::Relaxed) & MAIL != 0 && taken.takes_more() {
+            // First the mark, then the letters: a letter that comes between the two is taken now and leaves a mark for
+            // nothing. The other way round it would be left without a mark.
+            self.word.fetch_and(!MAIL, Ordering::AcqRel);
+            self.letters.take_unordered(taken);
         }
-        // First the mark, then the letters: a letter that comes between the two is taken now and leaves a mark for
-        // nothing. The other way round it would be left without a mark.
-        self.word.fetch_and(!MAIL, Ordering::AcqRel);
-        self.letters.take(taken);
+        taken.reverse(ORDERED_PER_TURN);
     }
 
     /// Whether there is mail, for the owner.
@@ -350,6 +408,7 @@ mod tests {
 mod model {
     use super::Inbox;
     use crate::sync::{AtomicBool, Ordering};
+    use crate::sys::Taken;
     use loom::sync::{Arc, Condvar, Mutex};
     use loom::thread;
 
@@ -379,11 +438,11 @@ mod model {
 
     /// The owner's loop until `count` letters are read: what executor.rs does in a turn, without tasks and sockets.
     fn read_letters(inbox: &Inbox<u32>, bell: &Eventfd, count: usize) -> Vec<u32> {
-        let (mut read, mut taken) = (Vec::new(), Vec::new());
+        let (mut read, mut taken) = (Vec::new(), Taken::default());
         inbox.wake_up();
         loop {
             inbox.take(&mut taken);
-            read.append(&mut taken);
+            read.extend(std::iter::from_fn(|| taken.pop()));
             if read.len() == count {
                 return read;
             }
@@ -477,7 +536,7 @@ mod model {
                     })
                 })
                 .collect();
-            let (mut taken, mut seen) = (Vec::<u32>::new(), [false; 2]);
+            let (mut taken, mut seen) = (Taken::<u32>::default(), [false; 2]);
             inbox.wake_up();
             while seen != [true; 2] {
                 inbox.take(&mut taken);

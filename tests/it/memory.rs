@@ -221,7 +221,7 @@ fn tasks_whose_wakers_die_abroad_give_their_memory_back() {
 }
 
 #[test]
-fn a_runtime_whose_wakers_die_abroad_leaves_an_empty_shell_at_most() {
+fn runtimes_whose_wakers_die_abroad_give_their_memory_back() {
     in_child_process(|| {
         let round = || {
             let (send, receive) = mpsc::channel::<Waker>();
@@ -249,7 +249,8 @@ fn a_runtime_whose_wakers_die_abroad_leaves_an_empty_shell_at_most() {
         let before = counting::now();
         round();
         let grown = before.until_now().bytes;
-        assert!(grown <= 1000 * 512, "{grown} bytes");
+        // The channel keeps a block of its own, more or less.
+        assert!(grown < 10_000, "{grown} bytes for 1,000 runtimes");
     });
 }
 

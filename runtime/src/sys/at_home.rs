@@ -6,8 +6,7 @@
 //! home?", which a wake has to ask anyway, and the proof that the content may be touched, are one and the same branch.
 //!
 //! The rule: content is made, read and dropped on its own thread. If the last holder is a stranger, the content is
-//! leaked rather than dropped abroad; the rooms that use this empty it first (a task dies empty, see task/cell.rs). What is left, measured: the 231 bytes of an
-//! emptied run queue, once a runtime, if the last of its wakers dies abroad.
+//! leaked rather than dropped abroad; the rooms that use this empty it first (a task dies empty, see task/cell.rs).
 //!
 //! Threads are told apart by a number of our own, given out once and never again: the address of a thread-local would be
 //! cheaper to make but comes back after its thread has ended.

@@ -36,7 +36,7 @@ mod stack;
 
 pub(crate) use at_home::AtHome;
 pub(crate) use backend::{Bell, Events, Poller, SHORT_COUNT_MEANS_EMPTY};
-pub(crate) use stack::Stack;
+pub(crate) use stack::{Stack, Taken};
 
 /// The token that no source ever gets: the bell's own.
 #[allow(dead_code, reason = "not every backend keeps its bell among the sources")]

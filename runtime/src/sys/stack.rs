@@ -10,6 +10,9 @@
 //!
 //! A stack can be closed, for good: what is pushed then comes back.
 //!
+//! A stack gives its values youngest first. [`Taken`] is the taker's side where the order of the pushes is wanted: it holds
+//! the nodes as they came and reverses them a bounded number at a time, since another thread may have pushed millions.
+//!
 //! Comes from: run_queue.rs (the inbox), outer/pool (the wakers of a result). Goes to: nowhere.
 
 use std::ptr;
@@ -66,21 +69,35 @@ impl<T> Stack<T> {
 
     /// Takes all there is, and adds it to `values`, the oldest first.
     pub(crate) fn take(&self, values: &mut Vec<T>) {
+        self.take_chain().empty_into(values);
+    }
+
+    /// Takes all there is, in constant time, into what has room for it ([`Taken::takes_more`]).
+    pub(crate) fn take_unordered(&self, taken: &mut Taken<T>) {
+        debug_assert!(taken.takes_more());
+        taken.youngest_first = self.take_chain();
+    }
+
+    fn take_chain(&self) -> Chain<T> {
         let mut head = self.head.load(Ordering::Relaxed);
         while !head.is_null() && head != closed() {
             let null = ptr::null_mut();
             match self.head.compare_exchange_weak(head, null, Ordering::Acquire, Ordering::Relaxed)
             {
-                Ok(_) => return unlink(head, values),
+                Ok(_) => return Chain(head),
                 Err(now) => head = now,
             }
         }
+        Chain::default()
     }
 
     /// From here on a push gives its value back. Takes what is left, the oldest first.
     pub(crate) fn close(&self) -> Vec<T> {
         let mut values = Vec::new();
-        unlink(self.head.swap(closed(), Ordering::AcqRel), &mut values);
+        let head = self.head.swap(closed(), Ordering::AcqRel);
+        if head != closed() {
+            Chain(head).empty_into(&mut values);
+        }
         values
     }
 }
@@ -91,16 +108,91 @@ impl<T> Drop for Stack<T> {
     }
 }
 
-/// Frees the nodes of a list that has just been exchanged out of a head, and keeps the values.
-fn unlink<T>(mut node: *mut Node<T>, values: &mut Vec<T>) {
-    let kept = values.len();
-    while !node.is_null() && node != closed() {
-        // SAFETY: a node is made by `push` from a box, and belongs to the one who took it out of the head, to us.
-        let taken = unsafe { Box::from_raw(node) };
-        values.push(taken.value);
-        node = taken.next;
+/// Nodes that belong to one thread, each pointing to the next.
+struct Chain<T>(*mut Node<T>);
+
+impl<T> Chain<T> {
+    fn is_empty(&self) -> bool {
+        self.0.is_null()
     }
-    values[kept..].reverse();
+
+    fn pop(&mut self) -> Option<Box<Node<T>>> {
+        if self.is_empty() {
+            return None;
+        }
+        // SAFETY: a node is made by `push` from a box. It belongs to the thread that took it out of a stack, which put
+        // it into this chain and nowhere else, and the next line takes it out again.
+        let node = unsafe { Box::from_raw(self.0) };
+        self.0 = node.next;
+        Some(node)
+    }
+
+    fn push(&mut self, mut node: Box<Node<T>>) {
+        node.next = self.0;
+        self.0 = Box::into_raw(node);
+    }
+
+    /// Frees the nodes and keeps the values, the last one first.
+    fn empty_into(mut self, values: &mut Vec<T>) {
+        let kept = values.len();
+        values.extend(std::iter::from_fn(|| self.pop()).map(|node| node.value));
+        values[kept..].reverse();
+    }
+}
+
+impl<T> Default for Chain<T> {
+    fn default() -> Self {
+        Chain(ptr::null_mut())
+    }
+}
+
+impl<T> Drop for Chain<T> {
+    fn drop(&mut self) {
+        while self.pop().is_some() {}
+    }
+}
+
+/// What was taken out of a stack, to be popped in the order in which it was pushed.
+pub(crate) struct Taken<T> {
+    /// As the stack gave it.
+    youngest_first: Chain<T>,
+    /// The part of it that is reversed already. Not in use before the rest is: the oldest node is the last to come.
+    reversed: Chain<T>,
+    oldest_first: Chain<T>,
+}
+
+impl<T> Default for Taken<T> {
+    fn default() -> Self {
+        let (youngest_first, reversed, oldest_first) = Default::default();
+        Taken { youngest_first, reversed, oldest_first }
+    }
+}
+
+impl<T> Taken<T> {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.takes_more() && self.oldest_first.is_empty()
+    }
+
+    /// Whether all that was taken before is in order.
+    pub(crate) fn takes_more(&self) -> bool {
+        self.youngest_first.is_empty() && self.reversed.is_empty()
+    }
+
+    /// Puts at most `at_most` more nodes in order.
+    pub(crate) fn reverse(&mut self, at_most: usize) {
+        for _ in 0..at_most {
+            let Some(node) = self.youngest_first.pop() else { break };
+            self.reversed.push(node);
+        }
+        if self.youngest_first.is_empty() && self.oldest_first.is_empty() {
+            std::mem::swap(&mut self.reversed, &mut self.oldest_first);
+        }
+    }
+
+    /// The oldest value, if it is in order yet.
+    pub(crate) fn pop(&mut self) -> Option<T> {
+        self.oldest_first.pop().map(|node| node.value)
+    }
 }
 
 #[cfg(all(test, ground_loom))]
@@ -121,8 +213,13 @@ mod model {
                     thread::spawn(move || values.map(|value| stack.push(value).err()))
                 })
                 .collect();
+            let mut taken = super::Taken::default();
+            stack.take_unordered(&mut taken);
             let mut out = Vec::new();
-            stack.take(&mut out);
+            while !taken.is_empty() {
+                taken.reverse(1);
+                out.extend(taken.pop());
+            }
             out.extend(stack.close());
             let place = |value| out.iter().position(|&other| other == value);
             for [first, second] in [[1, 2], [3, 4]] {

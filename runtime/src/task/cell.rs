@@ -29,7 +29,6 @@
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::pin::Pin;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -50,7 +49,6 @@ pub(super) struct Task<F: Future> {
 
 /// The home thread's half.
 struct Body<F: Future> {
-    queue: Rc<RunQueue>,
     /// The reference by which a waiting task holds itself.
     me: Cell<Option<Arc<Task<F>>>>,
     /// Who awaits the handle.
@@ -72,16 +70,11 @@ const WOKEN: u8 = 4;
 
 impl<F: Future + 'static> Task<F> {
     /// Makes a task that is on the list and in the run queue; during the end of the runtime, one that has ended.
-    pub(super) fn start(
-        home: &Arc<Home>,
-        queue: &Rc<RunQueue>,
-        id: TaskId,
-        future: F,
-    ) -> Arc<Self> {
+    pub(super) fn start(home: &Arc<Home>, id: TaskId, future: F) -> Arc<Self> {
+        let queue = home.queue();
         let mut tasks = queue.tasks.borrow_mut();
         let entry = tasks.vacant_entry();
         let body = Body {
-            queue: Rc::clone(queue),
             me: Cell::new(None),
             joiner: Cell::new(None),
             id,
@@ -96,7 +89,7 @@ impl<F: Future + 'static> Task<F> {
             // Spawned by the drop of another task while the runtime ends: it is never polled.
             task.close();
         } else {
-            queue.push(Ready::Task(Arc::clone(&task) as Arc<dyn Runnable>));
+            home.push(queue, Ready::Task(Arc::clone(&task) as Arc<dyn Runnable>));
         }
         task
     }
@@ -109,49 +102,55 @@ impl<F: Future + 'static> Task<F> {
         self.body.get().expect("a task's body is asked for at home only")
     }
 
+    #[inline(always)]
+    fn queue(&self) -> &RunQueue {
+        self.address.home.queue()
+    }
+
     /// A wake, at home or come home by letter.
     #[inline(always)]
     fn enqueue(&self, body: &Body<F>, from_abroad: bool) {
+        let queue = self.queue();
         match body.me.take() {
-            Some(me) => body.queue.push(Ready::Task(me)),
+            Some(me) => self.address.home.push(queue, Ready::Task(me)),
             None => self.address.notes.set(WOKEN),
         }
-        body.queue.tell(|instrument| instrument.woken(body.id, from_abroad));
+        queue.tell(|instrument| instrument.woken(body.id, from_abroad));
     }
 
     /// Ends the task: the future is dropped where it lies, then the result is kept for the handle, if there is one, and
     /// whoever awaits it is woken. The future's drop is foreign code; a panic of it counts as the task's.
     fn finish(&self, mut stage: RefMut<'_, Stage<F>>, mut result: Result<F::Output, JoinError>) {
+        let (body, queue) = (self.body(), self.queue());
         if let Err(payload) = panics::catch(|| *stage = Stage::Gone) {
             panics::forget(std::mem::replace(&mut result, Err(JoinError::panicked(payload))));
         }
-        let body = self.body();
-        let listed = body.queue.tasks.borrow_mut().try_remove(self.address.key as usize);
+        let listed = queue.tasks.borrow_mut().try_remove(self.address.key as usize);
         drop((listed, body.me.take())); // not the last references: the caller holds one
         let cancelled = result.as_ref().is_err_and(JoinError::is_cancelled);
-        body.queue.tell(|instrument| instrument.ended(body.id, cancelled));
+        queue.tell(|instrument| instrument.ended(body.id, cancelled));
         if self.address.notes.has(HANDLE) {
             *stage = Stage::Finished(result);
             drop(stage);
         } else {
             drop(stage);
-            self.discard(result);
+            discard(queue, body.id, result);
         }
         if let Some(joiner) = body.joiner.take() {
             panics::wake(&joiner);
             panics::forget(joiner);
         }
     }
+}
 
-    /// Nobody will ask for this result.
-    fn discard(&self, result: Result<F::Output, JoinError>) {
-        let panic = match result {
-            Ok(output) => panics::catch(|| drop(output)).err(),
-            Err(error) => error.try_into_panic().ok(),
-        };
-        if let Some(payload) = panic {
-            self.body().queue.panics.unobserved(self.body().id, payload);
-        }
+/// Nobody will ask for this result.
+fn discard<T>(queue: &RunQueue, id: TaskId, result: Result<T, JoinError>) {
+    let panic = match result {
+        Ok(output) => panics::catch(|| drop(output)).err(),
+        Err(error) => error.try_into_panic().ok(),
+    };
+    if let Some(payload) = panic {
+        queue.panics.unobserved(id, payload);
     }
 }
 
@@ -173,8 +172,8 @@ impl<F: Future + 'static> Runnable for Task<F> {
             Ok(Poll::Pending) if !self.address.notes.has(ABORT) => {
                 drop(stage);
                 if self.address.notes.has(WOKEN) {
-                    let queue = Rc::clone(&body.queue);
-                    queue.push(Ready::Task(self));
+                    let home = Arc::clone(&self.address.home);
+                    home.push(home.queue(), Ready::Task(self));
                 } else {
                     let me: *const Cell<Option<Arc<Self>>> = &raw const body.me;
                     // SAFETY: `me` lies in the allocation that `self` keeps alive, and `self` is what is stored in it, so
@@ -268,7 +267,8 @@ impl<F: Future + 'static> Join<F::Output> for Task<F> {
             && let Stage::Finished(result) = std::mem::replace(&mut *stage, Stage::Gone)
         {
             drop(stage);
-            self.discard(result);
+            let (queue, id) = (self.queue(), body.id);
+            discard(queue, id, result);
         }
     }
 

@@ -63,6 +63,6 @@ where
 {
     let id = TaskId(context.spawned.get() + 1);
     context.spawned.set(id.0);
-    context.queue.tell(|instrument| instrument.spawned(id, name, site));
-    JoinHandle::new(Task::start(&context.home, &context.queue, id, future))
+    context.home.queue().tell(|instrument| instrument.spawned(id, name, site));
+    JoinHandle::new(Task::start(&context.home, id, future))
 }
