@@ -192,8 +192,9 @@ impl Runtime {
 
     fn run<F: Future>(&self, future: F) -> F::Output {
         let _entered = self.enter(true);
-        let mut future = pin!(future);
         let root = Root::new(&self.context);
+        let _end = RootEnd(&root); // after the future's drop, which may wake
+        let mut future = pin!(future);
         let waker = futures_task::waker_ref(&root);
         waker.wake_by_ref();
         let mut cx = TaskContext::from_waker(&waker);
@@ -696,6 +697,8 @@ struct Root {
 #[derive(Default)]
 struct RootBody {
     queued: Cell<bool>,
+    /// Its `block_on` has returned: a wake must not reach the root of the next one.
+    ended: Cell<bool>,
 }
 
 impl Root {
@@ -713,11 +716,28 @@ impl Root {
 
     /// A wake, at home or come home by letter.
     fn enqueue(&self, body: &RootBody, from_abroad: bool) {
+        if body.ended.get() {
+            return;
+        }
         let queue = self.address.home.queue();
         if !body.queued.replace(true) {
             self.address.home.push(queue, Ready::Root);
         }
         queue.tell(|instrument| instrument.woken(TaskId::ROOT, from_abroad));
+    }
+}
+
+/// The end of a `block_on`, by whichever way it comes.
+struct RootEnd<'a>(&'a Root);
+
+impl Drop for RootEnd<'_> {
+    fn drop(&mut self) {
+        if let Some(body) = self.0.body.get() {
+            body.ended.set(true);
+            if body.queued.get() {
+                self.0.address.home.queue().remove_root();
+            }
+        }
     }
 }
 

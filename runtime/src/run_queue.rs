@@ -200,6 +200,14 @@ impl RunQueue {
         self.move_to_backlog(0);
         self.ready.0.swap(&self.backlog.0);
     }
+
+    /// Takes the root out: its `block_on` has ended.
+    #[cold]
+    pub(crate) fn remove_root(&self) {
+        for lane in [&self.ready, &self.backlog] {
+            lane.0.borrow_mut().retain(|ready| !matches!(ready, Ready::Root));
+        }
+    }
 }
 
 /// The runtime as strangers see it: where they send letters. Shared by everything that may wake one of its tasks, for as

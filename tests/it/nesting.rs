@@ -6,13 +6,14 @@
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use runtime::{AsyncSocket, Handle, Runtime, interval, sleep, spawn, timeout, unblock, yield_now};
 
-use crate::support::counters::{Counter, CountingWaker, poll_with};
+use crate::support::counters::{Counter, CountingWaker, Watcher, poll_with, polled};
 use crate::support::sockets::pair;
 use crate::support::{run, within};
 
@@ -95,6 +96,43 @@ fn a_destructor_of_a_thread_local_may_use_a_runtime_and_is_refused_as_elsewhere(
         assert_eq!(output, 7);
         assert!(inside.contains("inside of a block_on"), "{inside}");
     }
+}
+
+#[test]
+fn a_wake_of_a_root_that_has_ended_does_not_poll_the_next_root() {
+    within(10, || {
+        let watcher = Rc::new(Watcher::default());
+        let rt = Runtime::builder().instrument(Rc::clone(&watcher) as _).build().unwrap();
+        let kept = Rc::new(RefCell::new(None));
+        let polls = |polls: &Counter| {
+            let (polls, kept) = (polls.clone(), Rc::clone(&kept));
+            rt.block_on(std::future::poll_fn(move |cx| {
+                polls.up();
+                // Woken in its last poll, so that it stands in the run queue when it ends.
+                cx.waker().wake_by_ref();
+                *kept.borrow_mut() = Some(cx.waker().clone());
+                std::task::Poll::Ready(())
+            }));
+        };
+        polls(&Counter::new());
+        let old = kept.take().unwrap();
+        old.wake_by_ref();
+        let abroad = old.clone();
+        thread::spawn(move || abroad.wake()).join().unwrap();
+        let count = Counter::new();
+        let (next, wakes) = polled(async {
+            for _ in 0..3 {
+                old.wake_by_ref();
+                yield_now().await;
+            }
+        });
+        rt.block_on(next);
+        assert_eq!(wakes.get(), 4, "polls of the next root");
+        let woken = watcher.woken.get();
+        polls(&count);
+        assert_eq!(count.get(), 1);
+        assert_eq!(watcher.woken.get() - woken, 2, "at its start, and by itself");
+    });
 }
 
 #[test]
