@@ -41,6 +41,13 @@
 //! Both swaps are acquire-release. A stranger who finds `posted` true relies on a letter still unread: the owner's swap
 //! comes later in the order of that word, so it sees what the stranger wrote, and so does the poll that follows.
 //!
+//! # Drops inside of drops
+//!
+//! Dropping a future may abort another task, whose future aborts the next, and so on: as calls inside of calls, a chain of
+//! some thousands would overflow the stack. So the first [`DEEPEST`] of them nest, which keeps the order in which a program
+//! drops its values, and what goes deeper is put into a list that the call at that depth works off, first come, first
+//! served. By the time any of the nested calls returns, all below it are done; so is everything once the outermost returns.
+//!
 //! Comes from: wakers (task/, executor.rs), Handle. Goes to: executor.rs, which takes from both doors.
 
 use std::cell::{Cell, RefCell};
@@ -54,6 +61,10 @@ use crate::instrument::{Instrument, TaskId};
 use crate::panics::{self, PanicPolicy, Panics};
 use crate::sync::{AtomicBool, AtomicU8, Ordering};
 use crate::sys::{AtHome, Bell, Stack, Taken};
+
+/// How many drops nest before further ones wait for their turn. A level takes some 3 KB of stack in a debug build, and what the
+/// dropped values need themselves.
+const DEEPEST: usize = 32;
 
 /// The largest lane whose memory is kept once it is empty; what a rare crowd of tasks has needed is given back.
 const KEPT: usize = 4096;
@@ -77,6 +88,10 @@ pub(crate) struct RunQueue {
     pub(crate) panics: Panics,
     /// The loop is in other hands, between two turns: then the first to become ready has to show at its descriptor.
     pub(crate) away: Cell<bool>,
+    /// How many calls of `nested` are under way.
+    depth: Cell<usize>,
+    /// Drops that were too deep.
+    put_off: RefCell<VecDeque<Box<dyn FnOnce()>>>,
 }
 
 /// Something to poll.
@@ -133,6 +148,8 @@ impl RunQueue {
             closing: Cell::new(false),
             panics: Panics::new(policy),
             away: Cell::new(true),
+            depth: Cell::new(0),
+            put_off: RefCell::default(),
         }
     }
 
@@ -169,7 +186,7 @@ impl RunQueue {
     /// The end: nothing is ready any more and nobody watches. What is left holds no memory of its own, so that it may be
     /// leaked if the last waker is dropped on another thread.
     pub(crate) fn clear(&self) {
-        let ready = (self.ready.0.take(), self.backlog.0.take());
+        let ready = (self.ready.0.take(), self.backlog.0.take(), self.put_off.take());
         let instrument = self.instrument.take();
         self.watched.set(false);
         drop((ready, instrument));
@@ -207,6 +224,34 @@ impl RunQueue {
         for lane in [&self.ready, &self.backlog] {
             lane.0.borrow_mut().retain(|ready| !matches!(ready, Ready::Root));
         }
+    }
+
+    /// Calls `drop`, which drops foreign values and must not panic; what comes back here from deep inside is called
+    /// afterwards. See the head.
+    pub(crate) fn nested(&self, drop: impl FnOnce()) {
+        let depth = self.depth.get();
+        self.depth.set(depth + 1);
+        drop();
+        if depth == DEEPEST {
+            while let Some(drop) = self.next_put_off() {
+                drop();
+            }
+        }
+        self.depth.set(depth);
+    }
+
+    fn next_put_off(&self) -> Option<Box<dyn FnOnce()>> {
+        self.put_off.borrow_mut().pop_front()
+    }
+
+    /// Whether a drop is to be put off.
+    pub(crate) fn is_deep(&self) -> bool {
+        self.depth.get() > DEEPEST
+    }
+
+    #[cold]
+    pub(crate) fn put_off(&self, drop: Box<dyn FnOnce()>) {
+        self.put_off.borrow_mut().push_back(drop);
     }
 }
 

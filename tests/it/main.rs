@@ -52,6 +52,7 @@ mod copy;
 mod costs;
 mod cross_thread;
 mod datagram;
+mod deep;
 mod drop_order;
 mod edges;
 mod examples;

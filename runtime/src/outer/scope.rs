@@ -36,6 +36,8 @@ use crate::{Child, Errors};
 /// Runs `body`, which may spawn children that borrow from around the block, and ends when the body and all children have
 /// ended and been dropped. The children run within this future, so on the same thread and only while it is polled.
 /// They borrow what lives around the `scope(..)` call; what the body itself makes, they own (`async move`).
+/// Scopes in scopes are polled and dropped as calls within calls: 300 deep they take less than 2 MiB of stack in a debug
+/// build. Where that is not enough, tasks may be nested to any depth.
 ///
 /// | | [`nursery`](crate::nursery) | [`scope`] |
 /// |---|---|---|

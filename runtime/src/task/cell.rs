@@ -87,7 +87,7 @@ impl<F: Future + 'static> Task<F> {
         drop(tasks);
         if queue.closing.get() {
             // Spawned by the drop of another task while the runtime ends: it is never polled.
-            task.close();
+            task.stop(queue);
         } else {
             home.push(queue, Ready::Task(Arc::clone(&task) as Arc<dyn Runnable>));
         }
@@ -118,28 +118,46 @@ impl<F: Future + 'static> Task<F> {
         queue.tell(|instrument| instrument.woken(body.id, from_abroad));
     }
 
+    /// Ends a task that is not being polled: now, or, deep inside of other drops, after them.
+    fn stop(&self, queue: &RunQueue) {
+        if !queue.is_deep() {
+            return self.close();
+        }
+        let is_running =
+            self.body().stage.try_borrow().is_ok_and(|stage| matches!(*stage, Stage::Running(_)));
+        // One that runs is on the list.
+        let listed = queue.tasks.borrow().get(self.address.key as usize).cloned();
+        if let Some(task) = listed
+            && is_running
+        {
+            queue.put_off(Box::new(move || task.close()));
+        }
+    }
+
     /// Ends the task: the future is dropped where it lies, then the result is kept for the handle, if there is one, and
     /// whoever awaits it is woken. The future's drop is foreign code; a panic of it counts as the task's.
     fn finish(&self, mut stage: RefMut<'_, Stage<F>>, mut result: Result<F::Output, JoinError>) {
         let (body, queue) = (self.body(), self.queue());
-        if let Err(payload) = panics::catch(|| *stage = Stage::Gone) {
-            panics::forget(std::mem::replace(&mut result, Err(JoinError::panicked(payload))));
-        }
-        let listed = queue.tasks.borrow_mut().try_remove(self.address.key as usize);
-        drop((listed, body.me.take())); // not the last references: the caller holds one
-        let cancelled = result.as_ref().is_err_and(JoinError::is_cancelled);
-        queue.tell(|instrument| instrument.ended(body.id, cancelled));
-        if self.address.notes.has(HANDLE) {
-            *stage = Stage::Finished(result);
-            drop(stage);
-        } else {
-            drop(stage);
-            discard(queue, body.id, result);
-        }
-        if let Some(joiner) = body.joiner.take() {
-            panics::wake(&joiner);
-            panics::forget(joiner);
-        }
+        queue.nested(|| {
+            if let Err(payload) = panics::catch(|| *stage = Stage::Gone) {
+                panics::forget(std::mem::replace(&mut result, Err(JoinError::panicked(payload))));
+            }
+            let listed = queue.tasks.borrow_mut().try_remove(self.address.key as usize);
+            drop((listed, body.me.take())); // not the last references: the caller holds one
+            let cancelled = result.as_ref().is_err_and(JoinError::is_cancelled);
+            queue.tell(|instrument| instrument.ended(body.id, cancelled));
+            if self.address.notes.has(HANDLE) {
+                *stage = Stage::Finished(result);
+                drop(stage);
+            } else {
+                drop(stage);
+                discard(queue, body.id, result);
+            }
+            if let Some(joiner) = body.joiner.take() {
+                panics::wake(&joiner);
+                panics::forget(joiner);
+            }
+        });
     }
 }
 
@@ -245,7 +263,7 @@ impl<F: Future + 'static> Join<F::Output> for Task<F> {
         if being_polled {
             self.address.notes.set(ABORT);
         } else {
-            self.close();
+            self.stop(self.queue());
         }
     }
 
@@ -268,7 +286,12 @@ impl<F: Future + 'static> Join<F::Output> for Task<F> {
         {
             drop(stage);
             let (queue, id) = (self.queue(), body.id);
-            discard(queue, id, result);
+            if queue.is_deep() {
+                let home = Arc::clone(&self.address.home);
+                queue.put_off(Box::new(move || discard(home.queue(), id, result)));
+            } else {
+                queue.nested(|| discard(queue, id, result));
+            }
         }
     }
 

@@ -61,6 +61,10 @@ impl<T> JoinHandle<T> {
     /// Stops the task: its future is dropped now, or, if it is being polled (the task aborts itself), at the end of that
     /// poll. Does nothing to a task that has ended; an output that is ready stays ready.
     ///
+    /// The future's drop may abort other tasks, and theirs again others. Up to 32 deep these calls nest, so each finds its task
+    /// dropped when it returns. Deeper ones return first and are made up for, in the order of the calls, before the call
+    /// at that depth returns. So a chain may have any length, and all of it is dropped when the outermost call returns.
+    ///
     /// ```
     /// runtime::block_on(async {
     ///     let handle = runtime::spawn(std::future::pending::<()>());
