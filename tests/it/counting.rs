@@ -4,14 +4,15 @@
 //! and the end of the process, so a test that does not count pays one load of a flag that nobody writes.
 //!
 //! The rule: the numbers belong to the whole process. A test that reads them runs in a process of its own with nobody
-//! beside it (costs.rs starts such a process for each of its tests); elsewhere they would count the neighbours too. No
-//! thread-locals, which would allocate in the middle of an allocation.
+//! beside it (costs.rs starts such a process for each of its tests); elsewhere they would count the neighbours too. The
+//! one thread-local has neither a first use nor a destructor, so it does not allocate in the middle of an allocation.
 //!
 //! What it does not do: blame. It does not say who allocated; for that run the child under heaptrack or gdb.
 //!
 //! Comes from: costs.rs, and whoever else counts memory. Goes to: the system's allocator.
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 
 #[global_allocator]
@@ -54,6 +55,22 @@ impl Heap {
     }
 }
 
+thread_local!(static INSIDE: Cell<bool> = const { Cell::new(false) });
+
+/// Whether the calling thread was interrupted while it was in the allocator, where it may hold the allocator's locks. For
+/// signal handlers.
+pub(crate) fn is_allocating() -> bool {
+    INSIDE.get()
+}
+
+/// Calls the system's allocator.
+fn inside<R>(call: impl FnOnce() -> R) -> R {
+    INSIDE.set(true);
+    let result = call();
+    INSIDE.set(false);
+    result
+}
+
 struct Counting;
 
 fn count(allocations: u64, bytes: i64) {
@@ -70,25 +87,25 @@ unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(1, layout.size() as i64);
         // SAFETY: the caller keeps GlobalAlloc's contract, which is System's.
-        unsafe { System.alloc(layout) }
+        inside(|| unsafe { System.alloc(layout) })
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         count(1, layout.size() as i64);
         // SAFETY: as above.
-        unsafe { System.alloc_zeroed(layout) }
+        inside(|| unsafe { System.alloc_zeroed(layout) })
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         count(1, size as i64 - layout.size() as i64);
         // SAFETY: as above; `block` came from System, as all blocks here do.
-        unsafe { System.realloc(block, layout, size) }
+        inside(|| unsafe { System.realloc(block, layout, size) })
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         count(0, -(layout.size() as i64));
         // SAFETY: as in `realloc`.
-        unsafe { System.dealloc(block, layout) }
+        inside(|| unsafe { System.dealloc(block, layout) })
     }
 }
 

@@ -83,6 +83,7 @@ mod signals;
 mod sockets;
 mod spawn_join;
 mod stdin;
+mod stopped_threads;
 mod tcp;
 mod test_clock;
 mod testing;

@@ -147,6 +147,45 @@ fn an_abort_from_abroad_drops_the_future_at_home() {
 }
 
 #[test]
+fn a_remote_task_aborted_before_its_message_is_read_is_never_made() {
+    run(async || {
+        let (made, polled) = (Counter::new(), Counter::new());
+        let (make, poll) = (made.clone(), polled.clone());
+        // This thread is the loop's, so the message cannot be read before the next turn.
+        let task = Handle::current().spawn(move || {
+            make.up();
+            async move { poll.up() }
+        });
+        let task = task.unwrap();
+        task.abort();
+        assert!(task.await.unwrap_err().is_cancelled());
+        assert_eq!((made.get(), polled.get()), (0, 0));
+    });
+}
+
+#[test]
+fn a_remote_handle_awaited_again_panics_instead_of_waiting() {
+    run(async || {
+        let handle = Handle::current();
+        let mut task = handle.spawn(|| async { 5 }).unwrap();
+        assert_eq!((&mut task).await.unwrap(), 5);
+        let said = panic_text(spawn(task).await.unwrap_err());
+        assert!(said.contains("RemoteHandle was polled again"), "{said}");
+        // The same after an end by abort.
+        let mut task = handle.spawn(std::future::pending::<()>).unwrap();
+        task.abort();
+        assert!((&mut task).await.unwrap_err().is_cancelled());
+        let said = panic_text(spawn(task).await.unwrap_err());
+        assert!(said.contains("RemoteHandle was polled again"), "{said}");
+    });
+}
+
+fn panic_text(error: runtime::JoinError) -> String {
+    let payload = error.try_into_panic().unwrap();
+    payload.downcast_ref::<&str>().expect("a text").to_string()
+}
+
+#[test]
 fn an_abort_of_a_task_that_was_quicker_keeps_the_output() {
     within(20, || {
         let (handle, stop, thread) = elsewhere();

@@ -5,28 +5,34 @@
 //! what it runs.
 //!
 //! Tokens form trees. Setting a token sets its children, and theirs; setting a child does nothing to its parent. A child
-//! holds its parent; the parent knows the child by a weak reference, which the child takes away with it when its last
-//! clone is dropped. So a parent that lives as long as the program keeps nothing of a million requests' tokens.
+//! holds its parent; the parent knows the child by a weak reference in a slot, which the child gives back when its last
+//! clone is dropped. So a parent that lives as long as the program keeps nothing of a million requests' tokens but room
+//! for as many as there were at the same time.
 //!
-//! A token may have a deadline. No thread and no task watches it: whoever awaits the token sleeps until then in its own
-//! runtime, and whoever only asks looks at the clock; the first to see that the time has come sets the token, for all
-//! others and for good. A child's deadline is never later than its parent's.
+//! A token is set for all below it from the moment that its own flag is: to ask is to look at the flags from the token
+//! upwards. What the walk down the tree brings is the wake-ups.
 //!
-//! Foreign code (wakers) is never called under a lock, and no lock is held while another is taken. Trees are walked in
-//! loops, not by recursion: no depth overflows the stack.
+//! A token may have a deadline. No thread and no task watches it: a task that awaits the token sleeps until then in its
+//! own runtime, and a call that only asks looks at the clock; the first to see that the time has come sets the token, for
+//! all others and for good. A child's deadline is never later than its parent's.
+//!
+//! There is no lock here (sys/os/slots.rs): a job of the pool whose thread is behind all others may ask, wait, make
+//! children and cancel, and the loop never waits for it. Trees are walked in loops, not by recursion: no depth overflows
+//! the stack. Wakers are foreign code, and called one at a time: a waker that cancels, too, goes on with the rest.
 //!
 //! The tree is that of tokio-util's CancellationToken; the deadline, of trio's cancel scopes.
 //!
 //! Comes from: a signal, a shutdown command, a deadline. Goes to: whoever awaits `cancelled`.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use crate::outer::oneshot::WakerId;
+use crate::sys::os::slots::{Slot, Slots};
 use crate::{Sleep, now, sleep_until};
 
 /// A flag, set once, that any number of tasks on any threads can await.
@@ -47,19 +53,16 @@ pub struct CancelToken {
 
 #[derive(Default)]
 struct Inner {
-    state: Mutex<State>,
+    /// The tasks that wait, and the children. Closed: the token is set.
+    waiters: Slots<Waiter>,
     deadline: Option<Instant>,
-    /// With the number under which it knows this one.
-    parent: Option<(Arc<Inner>, u64)>,
+    /// With the slot in which it knows this one.
+    parent: Option<(Arc<Inner>, Arc<Slot<Waiter>>)>,
 }
 
-#[derive(Default)]
-struct State {
-    cancelled: bool,
-    /// Who waits, by the number of its wait.
-    waiting: BTreeMap<u64, Waker>,
-    children: BTreeMap<u64, Weak<Inner>>,
-    last: u64,
+enum Waiter {
+    Task(Waker),
+    Child(Weak<Inner>),
 }
 
 impl CancelToken {
@@ -119,30 +122,33 @@ impl CancelToken {
     }
 
     /// Sets the flag and its children's, and wakes all who wait. Setting it again does nothing.
+    ///
+    /// While two threads are at it, one may return before the other has called the last waker.
     pub fn cancel(&self) {
-        // First all flags, then the wakers: who is woken, or calls this meanwhile, finds no child that is not set.
-        let mut to_wake = Vec::new();
-        let mut to_set = vec![Arc::clone(&self.inner)];
-        while let Some(token) = to_set.pop() {
-            let mut state = token.lock();
-            state.cancelled = true;
-            to_wake.extend(std::mem::take(&mut state.waiting).into_values());
-            let children = std::mem::take(&mut state.children);
-            drop(state);
-            to_set.extend(children.values().filter_map(Weak::upgrade));
-        }
-        for waker in to_wake {
-            // A waker is foreign code: if one panics, the others are woken all the same.
-            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
-                std::mem::forget(payload); // its drop is foreign, too
+        // Each waiter is taken right before it is served: a thread that is stopped in here holds up one, and another thread
+        // that cancels serves the rest.
+        let mut walks = vec![self.inner.waiters.close().into_iter()];
+        while let Some(walk) = walks.last_mut() {
+            match walk.next().map(|slot| slot.take()) {
+                None => drop(walks.pop()),
+                Some(Some(Waiter::Child(child))) => {
+                    walks.extend(child.upgrade().map(|child| child.waiters.close().into_iter()));
+                }
+                Some(Some(Waiter::Task(waker))) => {
+                    // A waker is foreign code: if one panics, the others are woken all the same.
+                    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
+                        std::mem::forget(payload); // its drop is foreign, too
+                    }
+                }
+                Some(None) => {}
             }
         }
     }
 
-    /// Whether the flag is set, or its time has come.
+    /// Whether the flag is set, or its time has come. It takes no lock, and as many loads as there are tokens above this one.
     pub fn is_cancelled(&self) -> bool {
-        let is_set = self.inner.lock().cancelled;
-        let is_due = !is_set && self.inner.deadline.is_some_and(|deadline| deadline <= now());
+        let is_set = self.inner.waiters.is_closed();
+        let is_due = !is_set && (self.inner.is_set() || self.is_due());
         if is_due {
             self.cancel();
         }
@@ -157,7 +163,7 @@ impl CancelToken {
     /// # Cancel safety
     /// Dropping the wait takes it off the list and changes nothing.
     pub fn cancelled(&self) -> Cancelled {
-        Cancelled { token: self.clone(), number: None, sleep: None }
+        Cancelled { token: self.clone(), slot: None, registered: None, sleep: None }
     }
 
     /// Runs `future` until the token is set; then drops it and gives `None`. Once the token is set, `future` is not polled
@@ -192,57 +198,53 @@ impl CancelToken {
         }
     }
 
-    fn with(deadline: Option<Instant>, parent: Option<(Arc<Inner>, u64)>) -> Self {
-        CancelToken { inner: Arc::new(Inner { state: Mutex::default(), deadline, parent }) }
+    fn with(deadline: Option<Instant>, parent: Option<(Arc<Inner>, Arc<Slot<Waiter>>)>) -> Self {
+        CancelToken { inner: Arc::new(Inner { waiters: Slots::default(), deadline, parent }) }
     }
 
     fn child_until(&self, deadline: Option<Instant>) -> Self {
-        let number = self.inner.lock().next();
-        let child = Self::with(deadline, Some((Arc::clone(&self.inner), number)));
-        let mut state = self.inner.lock();
-        let is_set = state.cancelled;
-        if !is_set {
-            state.children.insert(number, Arc::downgrade(&child.inner));
-        }
-        drop(state);
-        if is_set {
-            child.cancel();
-        }
+        let slot = self.inner.waiters.reserve();
+        let parent = (Arc::clone(&self.inner), Arc::clone(&slot));
+        let child = Self::with(deadline, Some(parent));
+        // Refused if this one is set: then the child is, too, as it finds when it is asked.
+        self.inner.waiters.put(&slot, Waiter::Child(Arc::downgrade(&child.inner)));
         child
+    }
+
+    fn is_due(&self) -> bool {
+        self.inner.deadline.is_some_and(|deadline| deadline <= now())
     }
 }
 
 impl fmt::Debug for CancelToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let is_due = self.inner.deadline.is_some_and(|deadline| deadline <= now());
-        let cancelled = self.inner.lock().cancelled || is_due;
         f.debug_struct("CancelToken")
-            .field("cancelled", &cancelled)
+            .field("cancelled", &(self.inner.is_set() || self.is_due()))
             .field("deadline", &self.inner.deadline)
             .finish()
     }
 }
 
 impl Inner {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whether this one or one above it is set.
+    fn is_set(&self) -> bool {
+        let mut next = Some(self);
+        while let Some(token) = next {
+            if token.waiters.is_closed() {
+                return true;
+            }
+            next = token.parent.as_ref().map(|(parent, _)| &**parent);
+        }
+        false
     }
 }
 
-impl State {
-    fn next(&mut self) -> u64 {
-        self.last += 1;
-        self.last
-    }
-}
-
-/// Takes itself off its parent's list; and so on upwards, where this was the last to hold the parent.
+/// Gives its slot back to its parent; and so on upwards, where this was the last to hold the parent.
 impl Drop for Inner {
     fn drop(&mut self) {
         let mut parent = self.parent.take();
-        while let Some((token, number)) = parent {
-            let forgotten = token.lock().children.remove(&number);
-            drop(forgotten);
+        while let Some((token, slot)) = parent {
+            token.waiters.release(slot);
             parent = Arc::into_inner(token).and_then(|mut token| token.parent.take());
         }
     }
@@ -262,10 +264,11 @@ impl Drop for Inner {
 /// });
 /// ```
 #[must_use = "futures do nothing until they are awaited"]
-#[derive(Debug)]
 pub struct Cancelled {
     token: CancelToken,
-    number: Option<u64>,
+    /// Where the waker of the last poll is, and which one it is.
+    slot: Option<Arc<Slot<Waiter>>>,
+    registered: Option<WakerId>,
     /// Until the token's deadline, in the runtime of whoever waits.
     sleep: Option<Sleep>,
 }
@@ -293,31 +296,26 @@ impl Future for Cancelled {
 impl Cancelled {
     /// Has `waker` called when the token is set; `false`: it is set.
     fn park(&mut self, waker: &Waker) -> bool {
-        let mut state = self.token.inner.lock();
-        let known = self.number.and_then(|number| state.waiting.get(&number));
-        if known.is_some_and(|known| known.will_wake(waker)) {
+        let (waiters, id) = (&self.token.inner.waiters, Some(WakerId::of(waker)));
+        if self.registered == id {
             return true;
         }
-        drop(state);
-        let waker = waker.clone(); // foreign code: not under the lock
-        state = self.token.inner.lock();
-        if state.cancelled {
-            drop(state);
-            return false; // and the waker is dropped, after the lock
-        }
-        let number = *self.number.get_or_insert_with(|| state.next());
-        let replaced = state.waiting.insert(number, waker);
-        drop(state);
-        drop(replaced); // a waker is foreign code: not under the lock
-        true
+        self.registered = id;
+        let slot = self.slot.get_or_insert_with(|| waiters.reserve());
+        waiters.put(slot, Waiter::Task(waker.clone()))
     }
 }
 
 impl Drop for Cancelled {
     fn drop(&mut self) {
-        if let Some(number) = self.number {
-            let left = self.token.inner.lock().waiting.remove(&number);
-            drop(left);
+        if let Some(slot) = self.slot.take() {
+            self.token.inner.waiters.release(slot);
         }
+    }
+}
+
+impl fmt::Debug for Cancelled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cancelled").field("token", &self.token).finish_non_exhaustive()
     }
 }

@@ -11,6 +11,7 @@ pub mod instruments;
 pub(crate) mod interval;
 pub(crate) mod lent;
 pub(crate) mod nursery;
+pub(crate) mod oneshot;
 pub(crate) mod pipe;
 pub(crate) mod pool;
 pub mod process;

@@ -1,23 +1,25 @@
-//! How does another thread spawn a task, and get its result?
+//! Tasks spawned from another thread, and their results.
 //!
-//! The future may not be `Send`, so it cannot be made abroad and carried home. What travels is a closure: it is posted,
-//! called on the home thread, makes the future there, and spawns it. The result comes back through a [`Slot`] that both
-//! sides hold: a value, or the waker of whoever waits for it, under a lock that is held for a few instructions.
+//! The future may not be `Send`, so it cannot be made on the other thread. What travels is a closure: it is sent to the
+//! runtime's inbox, called on the runtime's thread, makes the future there, and spawns it. The result comes back through a
+//! [`Oneshot`], the wish to stop the task goes there by a [`CancelToken`]. Both are without a lock: the handle may be held by
+//! a job of the pool whose thread is behind all others, and the loop must not wait for that.
 //!
-//! If the runtime ends before the task does, the sender's half is dropped with the task (or with the unread letter), and
-//! the waiting side is told that the task was cancelled. So nobody waits for ever.
+//! If the runtime ends before the task does, the sender's half is dropped with the task (or with the unread message), and
+//! the waiting side is told that the task was cancelled.
 //!
 //! Comes from: any thread. Goes to: executor.rs (`Handle::post`, `spawn`).
 
 use std::fmt;
 use std::panic::resume_unwind;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use futures_task::{LocalFutureObj, LocalSpawn, SpawnError};
 
-use crate::{Gone, Handle, JoinError, JoinHandle, spawn};
+use crate::outer::oneshot::{Oneshot, WakerId};
+use crate::{CancelToken, Gone, Handle, JoinError, JoinHandle, spawn};
 
 impl Handle {
     /// Has the runtime call `make` at home and run the future it gives as a task.
@@ -45,16 +47,16 @@ impl Handle {
         F: Future + 'static,
         F::Output: Send + 'static,
     {
-        let slot = Arc::new(Slot(Mutex::new(State {
-            result: None,
-            waiting: None,
-            stopped: false,
-            detached: false,
-            watcher: None,
-        })));
-        let sender = Sender { slot: Arc::clone(&slot), sent: false };
-        self.post(move || drop(spawn(forward(spawn(make()), sender))))?;
-        Ok(RemoteHandle { slot, home: self.clone() })
+        let (result, stop) = (Arc::new(Oneshot::new()), CancelToken::new());
+        let sender = Sender { result: Arc::clone(&result), sent: false };
+        let stopped = stop.clone();
+        self.post(move || {
+            // Stopped before it began: the future is not even made, and the drop of `sender` says so.
+            if !stopped.is_cancelled() {
+                drop(spawn(forward(spawn(make()), stopped, sender)));
+            }
+        })?;
+        Ok(RemoteHandle { result, stop, registered: None, home: self.clone() })
     }
 }
 
@@ -69,20 +71,23 @@ impl LocalSpawn for Handle {
     }
 }
 
-/// Awaits the task, or the wish to stop it, and sends the result abroad.
-async fn forward<T: Send>(mut task: JoinHandle<T>, sender: Sender<T>) {
-    let result = std::future::poll_fn(|cx| {
-        if sender.is_stopped(cx.waker()) {
+/// Awaits the task, or the wish to stop it, and sends the result to the other thread.
+async fn forward<T: Send>(mut task: JoinHandle<T>, stop: CancelToken, sender: Sender<T>) {
+    let result = match stop.run(&mut task).await {
+        Some(result) => result,
+        None => {
             task.abort();
+            task.await
         }
-        Pin::new(&mut task).poll(cx)
-    })
-    .await;
+    };
     sender.send(result);
 }
 
 /// The right to the result of a task that runs on another thread's runtime. `Send`; can be awaited anywhere. Dropping it
 /// detaches the task.
+///
+/// # Panics
+/// When it is polled again after it has given the result.
 ///
 /// # Cancel safety
 /// Awaiting by `&mut handle` and dropping that future loses nothing.
@@ -101,21 +106,18 @@ async fn forward<T: Send>(mut task: JoinHandle<T>, sender: Sender<T>) {
 /// });
 /// ```
 pub struct RemoteHandle<T> {
-    slot: Arc<Slot<T>>,
+    result: Arc<Oneshot<Result<T, JoinError>>>,
+    stop: CancelToken,
+    registered: Option<WakerId>,
     home: Handle,
 }
 
 impl<T> RemoteHandle<T> {
-    /// Asks the home thread to stop the task. Await the handle to know that it has: the answer is the output if the task
-    /// was quicker, else a [`JoinError`] that says it was cancelled.
+    /// Asks the home thread to stop the task; as long as that has not come to the spawn, its future is not even made. Await
+    /// the handle to know that the task has stopped: the answer is the output if the task was quicker, else a [`JoinError`]
+    /// that says it was cancelled.
     pub fn abort(&self) {
-        let mut state = self.slot.lock();
-        state.stopped = true;
-        let watcher = state.watcher.take();
-        drop(state);
-        if let Some(watcher) = watcher {
-            watcher.wake();
-        }
+        self.stop.cancel();
     }
 }
 
@@ -123,27 +125,25 @@ impl<T> Future for RemoteHandle<T> {
     type Output = Result<T, JoinError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let waker = cx.waker().clone(); // foreign code: not under the lock
-        let mut state = self.slot.lock();
-        if let Some(result) = state.result.take() {
-            return Poll::Ready(result);
+        let this = self.get_mut();
+        match this.result.poll(&mut this.registered, cx.waker()) {
+            Poll::Ready(Some(result)) => Poll::Ready(result),
+            Poll::Ready(None) => {
+                panic!("a RemoteHandle was polled again after it had given the task's result")
+            }
+            Poll::Pending => {
+                let reason = crate::Reason::Join;
+                crate::parked(&crate::Wait { reason, source: None, label: None });
+                Poll::Pending
+            }
         }
-        let replaced = state.waiting.replace(waker);
-        drop(state);
-        drop(replaced);
-        crate::parked(&crate::Wait { reason: crate::Reason::Join, source: None, label: None });
-        Poll::Pending
     }
 }
 
-/// A panic that nobody will ask for goes home, to the runtime's policy.
+/// A panic that no handle is left to ask for goes to the runtime's policy.
 impl<T> Drop for RemoteHandle<T> {
     fn drop(&mut self) {
-        let mut state = self.slot.lock();
-        state.detached = true;
-        let left = (state.result.take(), state.waiting.take());
-        drop(state);
-        if let (Some(Err(error)), _) = left
+        if let Some(Err(error)) = self.result.close()
             && let Ok(payload) = error.try_into_panic()
         {
             // A runtime that has ended has no policy any more; the panic hook has had its say.
@@ -158,77 +158,30 @@ impl<T> fmt::Debug for RemoteHandle<T> {
     }
 }
 
-/// What both threads hold. No waker is called and no value dropped under its lock.
-struct Slot<T>(Mutex<State<T>>);
-
-struct State<T> {
-    result: Option<Result<T, JoinError>>,
-    /// Who awaits the result.
-    waiting: Option<Waker>,
-    /// The task is to be stopped.
-    stopped: bool,
-    /// Nobody will ask for the result.
-    detached: bool,
-    /// Who, at home, wants to know that.
-    watcher: Option<Waker>,
-}
-
-impl<T> Slot<T> {
-    fn lock(&self) -> MutexGuard<'_, State<T>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Gives the result to whoever waits; back, if nobody ever will.
-    fn complete(&self, result: Result<T, JoinError>) -> Result<(), Result<T, JoinError>> {
-        let mut state = self.lock();
-        if state.detached {
-            return Err(result);
-        }
-        state.result = Some(result);
-        let waiting = state.waiting.take();
-        drop(state);
-        if let Some(waiting) = waiting {
-            waiting.wake();
-        }
-        Ok(())
-    }
-}
-
-/// The home thread's half. Dropped without a result (the runtime has ended), it tells the other half so.
+/// The half on the runtime's thread. Dropped without a result (the runtime has ended, or the task was stopped before it
+/// began), it tells the other half so.
 struct Sender<T> {
-    slot: Arc<Slot<T>>,
+    result: Arc<Oneshot<Result<T, JoinError>>>,
     sent: bool,
 }
 
 impl<T> Sender<T> {
     fn send(mut self, result: Result<T, JoinError>) {
         self.sent = true;
-        if let Err(Err(error)) = self.slot.complete(result)
+        if let Err(Err(error)) = self.result.send(result)
             && let Ok(payload) = error.try_into_panic()
         {
             // This task's own handle is gone, so what it panics with goes to the runtime's policy.
             resume_unwind(payload);
         }
     }
-
-    fn is_stopped(&self, watcher: &Waker) -> bool {
-        let watcher = watcher.clone(); // foreign code: not under the lock
-        let mut state = self.slot.lock();
-        let replaced = state.watcher.replace(watcher);
-        let stopped = state.stopped;
-        drop(state);
-        drop(replaced);
-        stopped
-    }
 }
 
 impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
-        let watcher = self.slot.lock().watcher.take();
-        drop(watcher);
         if !self.sent {
-            // If it comes back, nobody waits for it.
-            let _ = self.slot.complete(Err(JoinError::from(Gone)));
+            // If it comes back, the handle is gone.
+            let _ = self.result.send(Err(JoinError::from(Gone)));
         }
     }
 }
