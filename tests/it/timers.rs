@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use futures_lite::future::{or, poll_once};
 use runtime::{
-    Instrument, MissedTicks, Runtime, TaskId, interval, sleep, sleep_until, spawn, timeout,
-    timeout_at, yield_now,
+    Instrument, MissedTicks, Runtime, TaskId, interval, now, sleep, sleep_until, spawn, testing,
+    timeout, timeout_at, yield_now,
 };
 
 use crate::counting;
@@ -399,6 +399,33 @@ fn an_interval_that_delays_counts_from_the_late_tick() {
         let next = ticks.tick().await;
         // A full period after the late one was taken, which was just before we looked at the time.
         assert!(next > taken && next <= taken + 5 * MILLI, "{:?}", next - taken);
+    });
+}
+
+#[test]
+fn an_interval_that_delays_keeps_its_rhythm_when_ticks_are_taken_a_little_late() {
+    testing::run(async {
+        for (period, late, shifted) in [
+            (10 * MILLI, MILLI, false),
+            (10 * MILLI, 5 * MILLI, false),
+            (10 * MILLI, 6 * MILLI, true),
+            (3 * MILLI, 3 * MILLI, false),
+            (3 * MILLI, 4 * MILLI, true),
+        ] {
+            let start = now();
+            let mut ticks = interval(period).missed_ticks(MissedTicks::Delay);
+            // The loop is at something else when the tick is due, each time.
+            for n in 1..=100 {
+                sleep_until(start + period * n + late).await;
+                let due = ticks.tick().await;
+                if !shifted {
+                    assert_eq!(due, start + period * n, "{period:?}, {late:?} late");
+                } else if n > 1 {
+                    assert!(due > start + period * n, "{period:?}, {late:?} late");
+                    break;
+                }
+            }
+        }
     });
 }
 

@@ -3,7 +3,9 @@
 //! With a row of `Sleep`s whose deadlines are counted from the start, not from when the last one was taken: a late tick
 //! does not make the next one late. What to do about ticks that were missed altogether is the user's choice.
 //!
-//! The three choices are those of tokio's interval.
+//! The three choices are those of tokio's interval, and so is what counts as missed for `Delay`: a tick is not missed
+//! because the loop has taken it a moment late. A timer always fires a little late, and if that moved the rhythm, it would
+//! drift.
 //!
 //! Comes from: user code. Goes to: `Sleep`.
 
@@ -55,6 +57,9 @@ pub struct Interval {
     missed: MissedTicks,
 }
 
+/// How late a tick may be taken without being missed, as in tokio.
+const LATE: Duration = Duration::from_millis(5);
+
 const NANOS_PER_SECOND: u128 = 1_000_000_000;
 
 /// What an [`Interval`] does when ticks were not taken in time.
@@ -83,7 +88,8 @@ pub enum MissedTicks {
     /// Gives all that are due one after the other, until it has caught up.
     #[default]
     Burst,
-    /// The next one comes a full period after the late one was taken: the rhythm is shifted.
+    /// The next one comes a full period after the late one was taken: the rhythm is shifted. A tick that is less than 5 ms
+    /// late (and less than a period) shifts nothing.
     Delay,
     /// Leaves out those that have passed: the rhythm stays.
     Skip,
@@ -109,7 +115,11 @@ impl Interval {
         let due = self.sleep.deadline().unwrap_or_else(now);
         let next = match self.missed {
             MissedTicks::Burst => due.checked_add(self.period),
-            MissedTicks::Delay => now().max(due).checked_add(self.period),
+            MissedTicks::Delay => {
+                let late = now().saturating_duration_since(due);
+                let from = if late > LATE.min(self.period) { due + late } else { due };
+                from.checked_add(self.period)
+            }
             MissedTicks::Skip => {
                 let late = now().saturating_duration_since(due);
                 let into_period = late.as_nanos() % self.period.as_nanos();
