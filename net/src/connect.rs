@@ -119,8 +119,9 @@ impl ConnectOptions {
         self
     }
 
-    /// From which address to connect; port 0 lets the system choose one. Addresses of the other family then fail, without
-    /// being tried.
+    /// From which address to connect. Port 0 lets the system choose one that is free towards the destination (on Linux;
+    /// elsewhere towards all). Another port can be used by several connections to different destinations, and again while
+    /// an old connection of it lingers (`SO_REUSEADDR`). Addresses of the other family fail without being tried.
     pub fn local_address(mut self, address: impl Into<SocketAddr>) -> Self {
         self.local_address = Some(address.into());
         self
@@ -227,6 +228,10 @@ impl ConnectOptions {
             socket.set_tcp_nodelay(true)?;
         }
         if let Some(local) = self.local_address {
+            match local.port() {
+                0 => runtime::choose_port_at_connect(&socket),
+                _ => socket.set_reuse_address(true)?,
+            }
             socket.bind(&local.into()).map_err(|error| {
                 io::Error::new(
                     error.kind(),

@@ -9,6 +9,7 @@
 //!
 //! Comes from: tcp.rs, or anybody. Goes to: `runtime::unblock`.
 
+use std::collections::HashSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, ToSocketAddrs};
 
@@ -58,7 +59,7 @@ pub enum Addresses {
     Name(String),
 }
 
-/// The addresses of `host`, in the resolver's order, never none.
+/// The addresses of `host`, in the resolver's order, each once, never none.
 ///
 /// An IPv6 address stands in brackets in a text that also has the port: `"[::1]:80"`.
 ///
@@ -115,7 +116,10 @@ fn host_and_port(name: &str) -> Result<(&str, u16), &'static str> {
     }
 }
 
-fn some(addresses: Vec<SocketAddr>) -> io::Result<Vec<SocketAddr>> {
+/// Each once, and at least one.
+fn some(mut addresses: Vec<SocketAddr>) -> io::Result<Vec<SocketAddr>> {
+    let mut seen = HashSet::new();
+    addresses.retain(|address| seen.insert(*address));
     if addresses.is_empty() {
         return Err(io::Error::new(
             io::ErrorKind::NotFound,

@@ -132,6 +132,7 @@ pub use outer::timeout::{Elapsed, timeout, timeout_at};
 pub use outer::workers::{WorkerOptions, Workers, workers};
 pub use outer::yield_now::yield_now;
 pub use panics::PanicPolicy;
+pub use sys::os::port::choose_port_at_connect; // for net, which has no unsafe code
 pub use task::{JoinError, JoinHandle};
 pub use timer::{Sleep, sleep, sleep_until};
 

@@ -185,10 +185,11 @@ fn the_loser_of_a_race_is_closed() {
 fn a_connect_that_is_dropped_closes_all_its_attempts() {
     in_child_process(|| {
         testing::run(async {
-            let (hole, _full) = black_hole().await;
+            let full = [black_hole().await, black_hole().await, black_hole().await];
+            let holes: Vec<_> = full.iter().map(|(address, _)| *address).collect();
             let before = descriptors().unwrap();
             for (after, under_way) in [(0, 1), (249, 1), (251, 2), (999, 3)] {
-                let mut connecting = Box::pin(TcpStream::connect(vec![hole, hole, hole]));
+                let mut connecting = Box::pin(TcpStream::connect(holes.clone()));
                 let after = Duration::from_millis(after);
                 assert!(timeout(after, connecting.as_mut()).await.is_err());
                 assert_eq!(descriptors(), Some(before + under_way), "after {after:?}");
@@ -264,6 +265,68 @@ fn a_connection_comes_from_the_address_that_was_set() {
         let options = ConnectOptions::new().local_address((ours, port));
         let stream = options.connect(vec!["[::1]:80".parse().unwrap(), address]).await.unwrap();
         assert_eq!(stream.local_addr().unwrap(), (ours, port).into());
+    });
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_local_address_with_port_0_uses_no_port_up_for_other_destinations() {
+    tell(in_child_process(|| {
+        // Of its own, so that it has a few ports and nobody else takes them.
+        let range = "/proc/sys/net/ipv4/ip_local_port_range";
+        if !own_network() || std::fs::write(range, "40000 40019").is_err() {
+            return skip("no right to a network of one's own");
+        }
+        runtime::block_on(async {
+            let (mut connected, mut listeners) = (Vec::new(), Vec::new());
+            for last in 1..=10 {
+                // Bound to a port that is not of the range, or there would be fewer.
+                let at = SocketAddr::from(([127, 0, 1, last], 5000));
+                let listener = TcpListener::bind(at).await.unwrap();
+                for _ in 0..15 {
+                    let options = ConnectOptions::new().local_address((Ipv4Addr::LOCALHOST, 0));
+                    connected.push(options.connect(at).await.unwrap());
+                }
+                connected.push(TcpStream::connect(at).await.unwrap()); // without, it is the same
+                listeners.push(listener);
+            }
+            let ours = |stream: &&TcpStream| {
+                stream.local_addr().is_ok_and(|own| own.ip() == Ipv4Addr::LOCALHOST)
+            };
+            assert_eq!(connected.iter().filter(ours).count(), 160);
+        });
+    }));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_fixed_local_port_serves_several_destinations_and_attempts_and_lingers_for_none() {
+    run(async || {
+        let (one, other) = (
+            TcpListener::bind("127.0.0.1:0").await.unwrap(),
+            TcpListener::bind("127.0.0.1:0").await.unwrap(),
+        );
+        let [one_at, other_at] = [&one, &other].map(|it| it.local_addr().unwrap());
+        let own = SocketAddr::from(([127, 0, 0, 3], free_port()));
+        let options = ConnectOptions::new().local_address(own).timeout(Duration::from_secs(30));
+        let first = options.connect(one_at).await.unwrap();
+        let second = options.connect(other_at).await.unwrap();
+        assert_eq!([&first, &second].map(|it| it.local_addr().unwrap()), [own; 2]);
+        // The second attempt while the first one is under way.
+        let (black_hole, held) = black_hole().await;
+        drop(second);
+        let accepted = other.accept().await.unwrap();
+        drop(accepted);
+        let third = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addresses = vec![black_hole, third.local_addr().unwrap()];
+        let stream = options.connect(addresses).await.unwrap();
+        assert_eq!(stream.local_addr().unwrap(), own);
+        drop(held);
+        // A connection that this side has closed first lingers (TIME_WAIT), and the port is free all the same.
+        drop((first, stream));
+        let fourth = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let again = options.connect(fourth.local_addr().unwrap()).await.unwrap();
+        assert_eq!(again.local_addr().unwrap(), own);
     });
 }
 
@@ -672,7 +735,8 @@ async fn turns() {
 /// bound, so the kernel gives the port to no other connect either (which could meet itself there, see above).
 async fn refusing(any: SocketAddr) -> io::Result<(SocketAddr, impl Sized)> {
     let listener = TcpListener::bind(any).await?;
-    let options = ConnectOptions::new().local_address(any);
+    let port = std::net::TcpListener::bind(any)?.local_addr()?.port();
+    let options = ConnectOptions::new().local_address((any.ip(), port));
     let held = options.connect(listener.local_addr()?).await?;
     Ok((held.local_addr()?, (held, listener)))
 }

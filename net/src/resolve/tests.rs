@@ -20,6 +20,15 @@ fn run<R>(test: impl Future<Output = R>) -> R {
     runtime::block_on(async { timeout(LONG, test).await.expect("it hangs") })
 }
 
+#[test]
+fn an_address_that_the_resolver_gives_twice_is_one() {
+    let [one, other] = ["127.0.0.1:80", "[::1]:80"].map(|text| text.parse().unwrap());
+    let given = vec![one, other, one, one, other];
+    let known = run(resolve(given.clone())).unwrap();
+    let looked_up = run(resolve_by("twice.test:80", move |_, _| Ok(given))).unwrap();
+    assert_eq!((known, looked_up), (vec![one, other], vec![one, other]));
+}
+
 type LookUp = Box<dyn FnOnce(&str, u16) -> io::Result<Vec<SocketAddr>> + Send>;
 
 /// What a test sees of a look-up that gives no answer until `answer` is dropped.
