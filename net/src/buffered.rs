@@ -111,13 +111,17 @@ impl<S: fmt::Debug> fmt::Debug for Buffered<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Buffered<S> {
-    /// Takes from the buffer; if it is empty and the caller has as much room, reads into that without it.
+    /// Takes from the buffer; if it is empty and the caller has as much room, reads into that without it. For an empty
+    /// `buffer` it asks nobody.
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        if self.held.is_empty() && (buffer.is_empty() || buffer.len() >= BUFFER) {
+        if buffer.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        if self.held.is_empty() && buffer.len() >= BUFFER {
             return Pin::new(&mut self.stream).poll_read(cx, buffer);
         }
         let bytes = ready!(self.as_mut().poll_fill_buf(cx))?;
@@ -142,13 +146,16 @@ impl<S: AsyncRead + Unpin> AsyncBufRead for Buffered<S> {
     }
 }
 
-/// Straight through.
+/// Straight through, unless there is nothing to write.
 impl<S: AsyncWrite + Unpin> AsyncWrite for Buffered<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if bytes.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
@@ -157,6 +164,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Buffered<S> {
         cx: &mut Context<'_>,
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if buffers.iter().all(|buffer| buffer.is_empty()) {
+            return Poll::Ready(Ok(0));
+        }
         Pin::new(&mut self.stream).poll_write_vectored(cx, buffers)
     }
 

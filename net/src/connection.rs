@@ -12,12 +12,14 @@
 //! Comes from: tcp.rs, unix.rs, user code. Goes to: `runtime::AsyncSocket`.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::io::{self, IoSlice, IoSliceMut, Read};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_io::{AsyncRead, AsyncWrite};
 use runtime::testing::TwoWayStream;
@@ -29,6 +31,14 @@ use socket2::SockRef;
 ///
 /// A duplicate of its descriptor (`as_fd().try_clone_to_owned()`, a child process that inherits it) must not outlive it: the
 /// kernel would go on reporting events for it. Take it out first, with [`into_std`](Self::into_std).
+///
+/// An empty buffer is never waited for, as POSIX has it: a read into one and a write of one give zero at once, whatever the
+/// state of the connection; in all forms, vectored and by traits, too, and for all streams of this crate.
+///
+/// A read that comes back with less than it had room for is taken for the last of what there is, which saves a system call.
+/// That is not so once the kernel does TLS for the socket (`TCP_ULP`): a read stops at each record. [`from_std`](Self::from_std)
+/// sees that; who sets it on a connection that is here already takes that out and in again
+/// (`Connection::from_std(connection.into_std())`), or reads may wait for bytes that have come.
 ///
 /// Options that have no method here are socket2's: `socket2::SockRef::from(&stream).set_keepalive(true)`. (Not `SO_LINGER` with
 /// a time: it makes the close block the whole loop.)
@@ -57,7 +67,8 @@ pub struct Connection<S: AsFd> {
 }
 
 impl<S: AsFd> Connection<S> {
-    /// Reads some bytes: as many as there are, at least one, at most the buffer's length. Zero: the end of the stream.
+    /// Reads some bytes: as many as there are, at least one, at most the buffer's length. Zero: the end of the stream. An
+    /// empty buffer gives zero at once.
     ///
     /// # Errors
     /// The kernel's, such as [`ConnectionReset`](io::ErrorKind::ConnectionReset).
@@ -69,11 +80,16 @@ impl<S: AsFd> Connection<S> {
         &'a self,
         buffer: &'a mut [u8],
     ) -> impl Future<Output = io::Result<usize>> + use<'a, S> {
-        self.socket.recv(buffer)
+        let is_empty = buffer.is_empty();
+        let mut read = self.socket.recv(buffer);
+        poll_fn(move |cx| match Pin::new(&mut read).poll(cx) {
+            Poll::Pending if is_empty => NOTHING,
+            polled => polled,
+        })
     }
 
     /// Reads up to `max` bytes into a buffer of the thread, lent to `use_bytes`. So a connection that waits holds none. An
-    /// empty slice: the end of the stream.
+    /// empty slice: the end of the stream. So a `max` of zero counts as one.
     ///
     /// # Errors, cancel safety
     /// As [`read`](Self::read).
@@ -83,7 +99,7 @@ impl<S: AsFd> Connection<S> {
         max: usize,
         use_bytes: impl FnOnce(&[u8]) -> R + 'a,
     ) -> impl Future<Output = io::Result<R>> + 'a {
-        self.socket.recv_lent(max, use_bytes)
+        self.socket.recv_lent(max.max(1), use_bytes)
     }
 
     /// Fills the buffer.
@@ -124,6 +140,9 @@ impl<S: AsFd> Connection<S> {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub async fn read_vectored(&self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        if buffers.iter().all(|buffer| buffer.is_empty()) {
+            return Ok(0);
+        }
         self.socket.read_with(|socket| read_vectored(socket, buffers)).await
     }
 
@@ -145,10 +164,13 @@ impl<S: AsFd> Connection<S> {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub async fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
         self.socket.read_with(|socket| peek(socket, buffer)).await
     }
 
-    /// Writes some bytes: as many as the kernel takes now, at least one.
+    /// Writes some bytes: as many as the kernel takes now, at least one. To write nothing gives zero at once.
     ///
     /// # Errors
     /// The kernel's, such as [`BrokenPipe`](io::ErrorKind::BrokenPipe). No signal is raised.
@@ -160,7 +182,11 @@ impl<S: AsFd> Connection<S> {
         &'a self,
         bytes: &'a [u8],
     ) -> impl Future<Output = io::Result<usize>> + use<'a, S> {
-        self.socket.send(bytes)
+        let mut write = self.socket.send(bytes);
+        poll_fn(move |cx| match Pin::new(&mut write).poll(cx) {
+            Poll::Pending if bytes.is_empty() => NOTHING,
+            polled => polled,
+        })
     }
 
     /// Writes all bytes.
@@ -197,6 +223,9 @@ impl<S: AsFd> Connection<S> {
     /// # Errors, cancel safety
     /// As [`write`](Self::write).
     pub async fn write_vectored(&self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+        if buffers.iter().all(|buffer| buffer.is_empty()) {
+            return Ok(0);
+        }
         self.socket.write_with(|socket| send_vectored(socket, buffers)).await
     }
 
@@ -221,7 +250,7 @@ impl<S: AsFd> Connection<S> {
     /// ```
     #[inline]
     pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.socket.try_recv(buffer)
+        if buffer.is_empty() { Ok(0) } else { self.socket.try_recv(buffer) }
     }
 
     /// As [`write`](Self::write), without waiting.
@@ -230,7 +259,7 @@ impl<S: AsFd> Connection<S> {
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) if the kernel takes nothing now.
     #[inline]
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.socket.try_send(bytes)
+        self.socket.try_send(bytes) // the kernel takes nothing at any time
     }
 
     /// Ends a direction, or both: the peer reads to the end of what was written and then sees the end of the stream.
@@ -265,7 +294,9 @@ impl<S: AsFd> Connection<S> {
         (ReadHalf { connection: self }, WriteHalf { connection: self })
     }
 
-    /// Both directions, to be owned by two tasks. Dropping the write half ends its direction.
+    /// Both directions, to be owned by two tasks. Dropping the write half ends its direction; not where the connection is to
+    /// be reset when it is dropped ([`set_reset_on_drop`](crate::TcpStream::set_reset_on_drop)): then the drop of the
+    /// second half does that, and the peer sees no end before.
     ///
     /// ```
     /// use futures_lite::AsyncReadExt;
@@ -434,7 +465,10 @@ impl<S: AsFd> AsyncRead for &Connection<S> {
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        self.socket.poll_read_with(cx, |_| self.socket.try_recv(buffer))
+        if buffer.is_empty() {
+            return NOTHING;
+        }
+        self.socket.poll_recv_with(cx, |_| self.socket.try_recv(buffer))
     }
 
     fn poll_read_vectored(
@@ -442,6 +476,9 @@ impl<S: AsFd> AsyncRead for &Connection<S> {
         cx: &mut Context<'_>,
         buffers: &mut [IoSliceMut<'_>],
     ) -> Poll<io::Result<usize>> {
+        if buffers.iter().all(|buffer| buffer.is_empty()) {
+            return NOTHING;
+        }
         self.socket.poll_read_with(cx, |socket| read_vectored(socket, buffers))
     }
 }
@@ -452,7 +489,10 @@ impl<S: AsFd> AsyncWrite for &Connection<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.socket.poll_write_with(cx, |_| self.socket.try_send(bytes))
+        if bytes.is_empty() {
+            return NOTHING;
+        }
+        self.socket.poll_send_with(cx, |_| self.socket.try_send(bytes))
     }
 
     fn poll_write_vectored(
@@ -460,6 +500,9 @@ impl<S: AsFd> AsyncWrite for &Connection<S> {
         cx: &mut Context<'_>,
         buffers: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if buffers.iter().all(|buffer| buffer.is_empty()) {
+            return NOTHING;
+        }
         self.socket.poll_write_with(cx, |socket| send_vectored(socket, buffers))
     }
 
@@ -623,8 +666,12 @@ impl<S: AsFd> OwnedWriteHalf<S> {
 impl<S: AsFd> Drop for OwnedWriteHalf<S> {
     fn drop(&mut self) {
         if let Some(connection) = self.connection.take() {
-            // A connection that is gone already needs no end.
-            let _ = connection.shutdown(Shutdown::Write);
+            // An end before the reset would make what was sent look complete.
+            let is_reset = matches!(SockRef::from(&*connection).linger(), Ok(Some(Duration::ZERO)));
+            if !is_reset {
+                // A connection that is gone already needs no end.
+                let _ = connection.shutdown(Shutdown::Write);
+            }
         }
     }
 }
@@ -835,6 +882,9 @@ impl<S: AsFd> fmt::Debug for WriteHalf<'_, S> {
     }
 }
 
+/// What an empty buffer gives, at once.
+const NOTHING: Poll<io::Result<usize>> = Poll::Ready(Ok(0));
+
 fn read_vectored(socket: &impl AsFd, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
     // Nothing but empty ones would give zero, which is the end of the stream.
     let empty = buffers.iter().take_while(|buffer| buffer.is_empty()).count();
@@ -875,9 +925,10 @@ fn label<S: AsFd>(socket: &S, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let Ok(peer) = SockRef::from(socket).peer_addr() else {
         return f.write_str("(no peer any more)");
     };
-    match (peer.as_socket(), peer.as_pathname()) {
-        (Some(address), _) => write!(f, "{address}"),
-        (_, Some(path)) => write!(f, "{}", path.display()),
+    match (peer.as_socket(), peer.as_pathname(), peer.as_abstract_namespace()) {
+        (Some(address), ..) => write!(f, "{address}"),
+        (_, Some(path), _) => write!(f, "{}", path.display()),
+        (.., Some(name)) => write!(f, "@{}", name.escape_ascii()),
         _ => f.write_str("(a peer without a name)"),
     }
 }

@@ -23,11 +23,13 @@
 
 use std::fmt;
 use std::io::{self, IoSliceMut};
+use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::task::{Context, Poll};
 
 use runtime::{AsyncSocket, spend_bytes};
 use rustix::net::{RecvAncillaryBuffer, RecvFlags, ReturnFlags, SocketAddrAny, recvmsg};
+use socket2::SockRef;
 
 use crate::unix_name::SocketFile;
 
@@ -154,7 +156,8 @@ impl<S: Family> DatagramSocket<S> {
         DatagramSocket { file, socket: socket.with_label(label) }
     }
 
-    /// Receives a datagram, from whomever it comes; on a connected socket, from the peer alone.
+    /// Receives a datagram, from whomever it comes; on a connected socket, from the peer alone. An empty datagram is one,
+    /// too, with a count of zero. A receive into an empty buffer waits for a datagram and takes it.
     ///
     /// ```
     /// # runtime::block_on(async {
@@ -171,7 +174,9 @@ impl<S: Family> DatagramSocket<S> {
     ///
     /// # Errors
     /// The kernel's; on a connected socket also what came of a datagram sent earlier, such as
-    /// [`ConnectionRefused`](io::ErrorKind::ConnectionRefused) if nobody has that port. After it the socket goes on.
+    /// [`ConnectionRefused`](io::ErrorKind::ConnectionRefused) if nobody has that port. After it the socket goes on. After a
+    /// [`shutdown`](Self::shutdown) of reading, once all that had come is received,
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput).
     ///
     /// # Cancel safety
     /// Dropped before it is ready, it has received nothing.
@@ -215,7 +220,7 @@ impl<S: Family> DatagramSocket<S> {
     }
 
     /// Sends a datagram to the peer that the socket is connected to. It is sent whole or not at all; the count is its
-    /// length.
+    /// length. An empty one is sent, too.
     ///
     /// # Errors
     /// The kernel's, among them that it is too long, that the socket is not connected, and, as in [`recv`](Self::recv),
@@ -325,7 +330,7 @@ impl<S: Family> DatagramSocket<S> {
     /// # Errors
     /// As `send`.
     pub fn poll_send(&self, cx: &mut Context<'_>, datagram: &[u8]) -> Poll<io::Result<usize>> {
-        self.socket.poll_write_with(cx, |_| self.socket.try_send(datagram))
+        self.socket.poll_send_with(cx, |_| self.socket.try_send(datagram))
     }
 
     /// Waits until a receive is worth a try; there may be no datagram all the same.
@@ -355,13 +360,36 @@ impl<S: Family> DatagramSocket<S> {
         self.socket.get_ref().peer()
     }
 
+    /// Ends a direction, or both, of a connected socket: it receives no more (what has come already can still be taken), or
+    /// sends no more. Who waits for a datagram is told by an error.
+    ///
+    /// # Errors
+    /// The kernel's; [`NotConnected`](io::ErrorKind::NotConnected) for a UDP socket that has no peer.
+    ///
+    /// ```
+    /// use std::io::ErrorKind::{BrokenPipe, InvalidInput};
+    ///
+    /// # runtime::block_on(async {
+    /// let (ours, theirs) = net::UnixDatagram::pair()?;
+    /// theirs.send(b"the last one").await?;
+    /// ours.shutdown(std::net::Shutdown::Read)?;
+    /// assert_eq!(ours.recv(&mut [0; 64]).await?.count, 12);
+    /// assert_eq!(ours.recv(&mut [0; 64]).await.unwrap_err().kind(), InvalidInput);
+    /// assert_eq!(theirs.send(b"anybody?").await.unwrap_err().kind(), BrokenPipe);
+    /// # Ok::<(), std::io::Error>(()) })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        SockRef::from(&self.socket).shutdown(how)
+    }
+
     /// The socket as the runtime sees it, for what is not offered here.
     ///
     /// ```
     /// # runtime::block_on(async {
     /// let (ours, _theirs) = net::UnixDatagram::pair()?;
     /// ours.as_socket().writable().await?;
-    /// ours.as_socket().get_ref().shutdown(std::net::Shutdown::Both)?; // std's own method
+    /// ours.as_socket().get_ref().set_nonblocking(true)?; // std's own method
     /// # Ok::<(), std::io::Error>(()) })?;
     /// # Ok::<(), std::io::Error>(())
     /// ```

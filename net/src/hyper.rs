@@ -145,6 +145,9 @@ macro_rules! writes {
                 cx: &mut Context<'_>,
                 bytes: &[u8],
             ) -> Poll<io::Result<usize>> {
+                if bytes.is_empty() {
+                    return Poll::Ready(Ok(0));
+                }
                 let mut $this = self;
                 Pin::new($writer).poll_write(cx, bytes)
             }
@@ -168,6 +171,9 @@ macro_rules! writes {
                 cx: &mut Context<'_>,
                 buffers: &[IoSlice<'_>],
             ) -> Poll<io::Result<usize>> {
+                if buffers.iter().all(|buffer| buffer.is_empty()) {
+                    return Poll::Ready(Ok(0));
+                }
                 let mut $this = self;
                 Pin::new($writer).poll_write_vectored(cx, buffers)
             }

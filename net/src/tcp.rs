@@ -134,7 +134,7 @@ impl ListenOptions {
             }
             socket.bind(&address.into())?;
             socket.listen(self.backlog)?;
-            Ok(TcpListener { socket: AsyncSocket::trusted(socket, Kind::Other)? })
+            Ok(TcpListener { socket: AsyncSocket::new(socket)? })
         })
         .await
     }
@@ -358,7 +358,7 @@ impl TcpStream {
     }
 
     /// Whether dropping the connection resets it: what was not yet sent is thrown away, and the peer's next call fails. The
-    /// default, without: the peer gets all and then the end.
+    /// default, without: the peer gets all and then the end. Of two owned halves, the drop of the second one resets.
     ///
     /// # Errors
     /// The kernel's.
@@ -396,7 +396,7 @@ pub(crate) fn accept(listener: &Socket) -> io::Result<(Socket, SockAddr)> {
         target_os = "illumos"
     ))]
     {
-        listener.accept4(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC)
+        listener.accept4(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC).map_err(not_listening)
     }
     #[cfg(not(any(
         target_os = "linux",
@@ -408,9 +408,19 @@ pub(crate) fn accept(listener: &Socket) -> io::Result<(Socket, SockAddr)> {
         target_os = "illumos"
     )))]
     {
-        let (socket, address) = listener.accept()?;
+        let (socket, address) = listener.accept().map_err(not_listening)?;
         socket.set_nonblocking(true)?;
         Ok((socket, address))
+    }
+}
+
+/// Says what the kernel's "invalid argument" means here.
+fn not_listening(error: io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(libc::EINVAL) => {
+            io::Error::new(error.kind(), "this socket does not listen: its listening was shut down")
+        }
+        _ => error,
     }
 }
 

@@ -99,7 +99,7 @@ fn poll_read<S: AsFd>(
         return socket.poll_recv_lent(cx, free, |bytes| buffer.put_slice(bytes));
     }
     let slice = buffer.initialize_unfilled(); // which it is already
-    socket.poll_read_with(cx, |_| socket.try_recv(slice)).map_ok(|count| buffer.advance(count))
+    socket.poll_recv_with(cx, |_| socket.try_recv(slice)).map_ok(|count| buffer.advance(count))
 }
 
 impl AsyncRead for MemoryStream {

@@ -17,7 +17,7 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::task::{Context, Poll};
 
-use runtime::{AsyncSocket, Kind, spend_bytes};
+use runtime::{AsyncSocket, spend_bytes};
 use rustix::net::SocketAddrAny;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
@@ -115,7 +115,7 @@ impl UdpOptions {
                 socket.set_only_v6(on)?;
             }
             socket.bind(&address.into())?;
-            Ok(DatagramSocket::new(AsyncSocket::trusted(socket.into(), Kind::Other)?, None))
+            Ok(DatagramSocket::new(AsyncSocket::new(socket.into())?, None))
         })
         .await
     }

@@ -196,7 +196,7 @@ impl UnixOptions {
             socket.set_nonblocking(true)?;
             let file = self.name(&socket, &address)?;
             socket.listen(self.backlog)?;
-            Ok(UnixListener { file, socket: AsyncSocket::trusted(socket, Kind::Other)? })
+            Ok(UnixListener { file, socket: AsyncSocket::new(socket)? })
         };
         listen().map_err(|error: io::Error| explain("listen at", &address, &error))
     }

@@ -19,7 +19,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram as StdUnixDatagram};
 use std::path::Path;
 use std::time::Duration;
 
-use runtime::{AsyncSocket, Kind, sleep, spend_bytes};
+use runtime::{AsyncSocket, sleep, spend_bytes};
 use rustix::net::{SocketAddrAny, SocketAddrUnix};
 use socket2::{Domain, Socket, Type};
 
@@ -61,7 +61,7 @@ impl UnixOptions {
         socket.set_nonblocking(true)?;
         let file =
             self.name(&socket, &address).map_err(|error| explain("bind", &address, &error))?;
-        Ok(DatagramSocket::new(AsyncSocket::trusted(socket.into(), Kind::Other)?, file))
+        Ok(DatagramSocket::new(AsyncSocket::new(socket.into())?, file))
     }
 }
 

@@ -2,10 +2,11 @@
 //!
 //! Every wait on a descriptor is the same four steps, and they stand in this file once, in [`Operation::poll`]:
 //!
-//! 1. If the source's flag says that nothing is there, park: leave the waker with the source, and return Pending.
+//! 1. If nothing can have come since the last try, park: leave the waker with the source, and return Pending. For plain
+//!    receives and sends the source's flag says that; a closure remembers it (reactor.rs).
 //! 2. Take one operation off this poll's allowance; if none is left, queue again behind the others.
 //! 3. Try. The descriptor is non-blocking, so this never waits.
-//! 4. It would have blocked: clear the flag, go to 1. Anything else is the answer.
+//! 4. It would have blocked: clear the flag if it was a plain one, and park. Anything else is the answer.
 //!
 //! Since nothing but a finished try changes anything, every operation here is cancel safe: dropping its future before it
 //! is ready has read nothing, written nothing and accepted nobody.
@@ -98,12 +99,19 @@ impl<T: AsFd> AsyncSocket<T> {
     /// Takes a descriptor into the current runtime's care: makes it non-blocking, finds out what kind it is, and has the
     /// kernel watch it.
     ///
+    /// A TCP socket that is given to the kernel's TLS (`TCP_ULP`) after this must be taken out and in again, by
+    /// [`into_inner`](Self::into_inner) and `new`: its short counts no longer mean that nothing is left.
+    ///
     /// # Errors
-    /// Outside of a runtime; if the kernel cannot watch it (a regular file: epoll refuses those), or is out of memory.
+    /// Outside of a runtime; if the kernel cannot watch it: [`InvalidInput`](io::ErrorKind::InvalidInput) for regular files
+    /// and folders, [`AlreadyExists`](io::ErrorKind::AlreadyExists) if this runtime watches the same descriptor already; or
+    /// if the kernel is out of memory. An error leaves the descriptor as it was.
     pub fn new(io: T) -> io::Result<Self> {
-        socket::set_nonblocking(io.as_fd())?;
-        let kind = if socket::is_tcp(io.as_fd()) { Kind::Stream } else { Kind::Other };
-        Self::register(io, kind, false)
+        let kind = if socket::is_plain_tcp(io.as_fd()) { Kind::Stream } else { Kind::Other };
+        let socket = Self::register(io, kind, false)?;
+        // Last, since the flag is that of the open file, which others may share: what is refused keeps it as it was.
+        socket::set_nonblocking(socket.as_fd())?;
+        Ok(socket)
     }
 
     /// As [`new`](Self::new), without its questions to the kernel, for callers who have just made the descriptor and know:
@@ -119,13 +127,13 @@ impl<T: AsFd> AsyncSocket<T> {
     }
 
     fn register(io: T, kind: Kind, closes: bool) -> io::Result<Self> {
-        let source =
-            context::with(|context| context.reactor.add(io.as_fd())).ok_or_else(|| {
-                io::Error::other(
-                    "a socket outside of a runtime: make it inside runtime::block_on(async { .. })",
-                )
-            })??;
-        Ok(AsyncSocket { registration: Registration { source, closes }, io, kind, label: None })
+        let source = context::with(|context| context.reactor.add(io.as_fd())).ok_or_else(|| {
+            io::Error::other(
+                "a socket outside of a runtime: make it inside runtime::block_on(async { .. })",
+            )
+        })?;
+        let registration = Registration { source: source.map_err(not_watched)?, closes };
+        Ok(AsyncSocket { registration, io, kind, label: None })
     }
 
     /// Sets what an instrument is shown for this socket, say the peer's address. Called only when somebody looks.
@@ -184,10 +192,14 @@ impl<T: AsFd> AsyncSocket<T> {
     }
 
     /// Receives some bytes into `buffer`: as many as there are, at least one, at most its length. Zero is the end of the
-    /// stream; or the buffer is empty, which waits like any other. For sockets; for other descriptors use [`read_with`](Self::read_with).
+    /// stream. For sockets; for other descriptors use [`read_with`](Self::read_with).
+    ///
+    /// An empty buffer waits like any other, since for a datagram socket it takes a datagram. (net's streams give zero at
+    /// once.)
     ///
     /// # Errors
-    /// The kernel's, such as a reset connection; and that of [`readable`](Self::readable).
+    /// The kernel's, such as a reset connection; that of [`readable`](Self::readable); and that of
+    /// [`read_with`](Self::read_with) after a shutdown.
     ///
     /// # Cancel safety
     /// Dropped before it is ready, it has received nothing.
@@ -195,7 +207,7 @@ impl<T: AsFd> AsyncSocket<T> {
         &'a self,
         buffer: &'a mut [u8],
     ) -> impl Future<Output = io::Result<usize>> + use<'a, T> {
-        self.read_operation(|| self.recv_once(buffer))
+        self.read_operation::<_, PLAIN>(|| self.recv_once(buffer))
     }
 
     /// Sends some of `bytes`: as many as the kernel takes now, at least one (if there is one).
@@ -210,10 +222,13 @@ impl<T: AsFd> AsyncSocket<T> {
         &'a self,
         bytes: &'a [u8],
     ) -> impl Future<Output = io::Result<usize>> + use<'a, T> {
-        self.write_operation(|| self.send_once(bytes))
+        self.write_operation::<_, PLAIN>(|| self.send_once(bytes))
     }
 
-    /// Waits until a read is worth a try.
+    /// Waits until the kernel has said that a read is worth a try; at once, if it has said so and no try has shown since that
+    /// nothing is left. On a new socket it waits for the kernel's first word, so a peer that sends nothing is waited for.
+    ///
+    /// As a try counts a [`try_read_with`](Self::try_read_with) that would block, whatever its reason.
     ///
     /// # Errors
     /// If the socket's runtime is not the one that runs.
@@ -221,16 +236,21 @@ impl<T: AsFd> AsyncSocket<T> {
     /// # Cancel safety
     /// It takes nothing.
     pub fn readable(&self) -> impl Future<Output = io::Result<()>> + use<'_, T> {
-        self.read_operation(|| Ok(()))
+        self.read_operation::<_, REPORTED>(|| Ok(()))
     }
 
-    /// Waits until a write is worth a try. Otherwise as [`readable`](Self::readable).
+    /// Waits until the kernel has said that a write is worth a try. Otherwise as [`readable`](Self::readable).
     pub fn writable(&self) -> impl Future<Output = io::Result<()>> + use<'_, T> {
-        self.write_operation(|| Ok(()))
+        self.write_operation::<_, REPORTED>(|| Ok(()))
     }
 
     /// Calls `operation`, which reads once from the descriptor without blocking, and as long as it answers
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock) waits until there is something and calls it again.
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) waits for the kernel's next report of this direction and calls it again.
+    ///
+    /// It may say so for a reason of its own: because it wants ten bytes and peeks at five, or because the other end of its
+    /// splice is full. That holds up no other operation of the socket, and what others have found does not hold up this one:
+    /// it is called at least once, and again after each report. But it is called after nothing else. If its reason goes away
+    /// without a report for this direction (the splice's other end has room), it is to be called anew by who knows that.
     ///
     /// ```
     /// use std::io::Read;
@@ -246,7 +266,9 @@ impl<T: AsFd> AsyncSocket<T> {
     /// ```
     ///
     /// # Errors
-    /// All others that `operation` gives, unchanged; and that of [`readable`](Self::readable).
+    /// All others that `operation` gives, unchanged; that of [`readable`](Self::readable); and
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if it would block and the reading direction was shut down, so that
+    /// it would for ever (a datagram socket, a Unix listener).
     ///
     /// # Cancel safety
     /// As good as the operation: it is called whole or not at all.
@@ -254,7 +276,7 @@ impl<T: AsFd> AsyncSocket<T> {
         &'a self,
         mut operation: impl FnMut(&'a T) -> io::Result<R> + 'a,
     ) -> impl Future<Output = io::Result<R>> + 'a {
-        self.read_operation(move || operation(&self.io))
+        self.read_operation::<_, CLOSURE>(move || self.unless_shut(operation(&self.io)))
     }
 
     /// As [`read_with`](Self::read_with), for an operation that writes.
@@ -280,7 +302,7 @@ impl<T: AsFd> AsyncSocket<T> {
         &'a self,
         mut operation: impl FnMut(&'a T) -> io::Result<R> + 'a,
     ) -> impl Future<Output = io::Result<R>> + 'a {
-        self.write_operation(move || operation(&self.io))
+        self.write_operation::<_, CLOSURE>(move || operation(&self.io))
     }
 
     /// As [`recv`](Self::recv), without waiting.
@@ -315,14 +337,14 @@ impl<T: AsFd> AsyncSocket<T> {
 
     #[inline]
     fn recv_once(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = &self.registration.source.read;
-        let result = socket::recv(self.registration.source.fd, buffer);
+        let read = &self.source().read;
+        let result = socket::recv(self.source().fd, buffer);
         context::spend_bytes(*result.as_ref().unwrap_or(&0));
         match result {
             Ok(count) if count == buffer.len() || self.kind != Kind::Stream => {}
             Ok(0) => read.ended(),
             Ok(_) => read.fell_short(),
-            Err(ref error) => read.failed(error),
+            Err(ref error) => self.recv_failed(error)?,
         }
         result
     }
@@ -338,8 +360,8 @@ impl<T: AsFd> AsyncSocket<T> {
 
     #[inline]
     fn send_once(&self, bytes: &[u8]) -> io::Result<usize> {
-        let write = &self.registration.source.write;
-        let result = socket::send(self.registration.source.fd, bytes);
+        let write = &self.source().write;
+        let result = socket::send(self.source().fd, bytes);
         context::spend_bytes(*result.as_ref().unwrap_or(&0));
         match result {
             Ok(count) if count == bytes.len() || self.kind != Kind::Stream => {}
@@ -350,7 +372,8 @@ impl<T: AsFd> AsyncSocket<T> {
     }
 
     /// As [`read_with`](Self::read_with), without waiting: calls `operation` once, and again only if a signal has
-    /// [interrupted](io::ErrorKind::Interrupted) it. If it would block, the next wait waits.
+    /// [interrupted](io::ErrorKind::Interrupted) it. If it would block, the next
+    /// [`readable`](Self::readable) waits for a report.
     ///
     /// # Errors
     /// All that `operation` gives.
@@ -377,12 +400,13 @@ impl<T: AsFd> AsyncSocket<T> {
         &self,
         mut operation: impl FnMut(&T) -> io::Result<R>,
     ) -> io::Result<R> {
-        let result = socket::uninterrupted(|| operation(&self.io));
-        result.inspect_err(|error| self.registration.source.read.failed(error))
+        let result = self.unless_shut(socket::uninterrupted(|| operation(&self.io)));
+        result.inspect_err(|error| self.source().read.closure_failed(error))
     }
 
     /// As [`write_with`](Self::write_with), without waiting: calls `operation` once, and again only if a signal has
-    /// [interrupted](io::ErrorKind::Interrupted) it. If it would block, the next wait waits.
+    /// [interrupted](io::ErrorKind::Interrupted) it. If it would block, the next
+    /// [`writable`](Self::writable) waits for a report.
     ///
     /// # Errors
     /// All that `operation` gives.
@@ -391,7 +415,7 @@ impl<T: AsFd> AsyncSocket<T> {
         mut operation: impl FnMut(&T) -> io::Result<R>,
     ) -> io::Result<R> {
         let result = socket::uninterrupted(|| operation(&self.io));
-        result.inspect_err(|error| self.registration.source.write.failed(error))
+        result.inspect_err(|error| self.source().write.closure_failed(error))
     }
 
     /// For `poll_*` methods of traits: [`read_with`](Self::read_with) without a future. All wakers it was polled with since
@@ -422,8 +446,8 @@ impl<T: AsFd> AsyncSocket<T> {
         cx: &mut Context<'_>,
         mut operation: impl FnMut(&T) -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
-        let mut ticket = POLLER;
-        attempt(self, &self.registration.source.read, &mut ticket, cx, &mut || operation(&self.io))
+        let mut run = || self.unless_shut(operation(&self.io));
+        attempt::<_, _, READ, CLOSURE>(self, &self.source().read, &mut { POLLER }, cx, &mut run)
     }
 
     /// As [`poll_read_with`](Self::poll_read_with), for an operation that writes.
@@ -435,18 +459,55 @@ impl<T: AsFd> AsyncSocket<T> {
         cx: &mut Context<'_>,
         mut operation: impl FnMut(&T) -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
-        let mut ticket = POLLER;
-        attempt(self, &self.registration.source.write, &mut ticket, cx, &mut || operation(&self.io))
+        let mut run = || operation(&self.io);
+        attempt::<_, _, WRITE, CLOSURE>(self, &self.source().write, &mut { POLLER }, cx, &mut run)
+    }
+
+    /// As [`read_with`](Self::read_with), for an operation that says [`WouldBlock`](io::ErrorKind::WouldBlock) only if a
+    /// [`try_recv`](Self::try_recv) in it has said so: where one has found nothing since the last report, it is not called.
+    #[doc(hidden)]
+    pub fn recv_with<'a, R: 'a>(
+        &'a self,
+        mut operation: impl FnMut(&'a T) -> io::Result<R> + 'a,
+    ) -> impl Future<Output = io::Result<R>> + 'a {
+        self.read_operation::<_, PLAIN>(move || operation(&self.io))
+    }
+
+    /// As [`recv_with`](Self::recv_with), for `poll_*` methods.
+    #[doc(hidden)]
+    pub fn poll_recv_with<R>(
+        &self,
+        cx: &mut Context<'_>,
+        mut operation: impl FnMut(&T) -> io::Result<R>,
+    ) -> Poll<io::Result<R>> {
+        let mut run = || operation(&self.io);
+        attempt::<_, _, READ, PLAIN>(self, &self.source().read, &mut { POLLER }, cx, &mut run)
+    }
+
+    /// As [`poll_recv_with`](Self::poll_recv_with), for one that does a [`try_send`](Self::try_send).
+    #[doc(hidden)]
+    pub fn poll_send_with<R>(
+        &self,
+        cx: &mut Context<'_>,
+        mut operation: impl FnMut(&T) -> io::Result<R>,
+    ) -> Poll<io::Result<R>> {
+        let mut run = || operation(&self.io);
+        attempt::<_, _, WRITE, PLAIN>(self, &self.source().write, &mut { POLLER }, cx, &mut run)
     }
 
     #[inline(always)]
-    fn read_operation<F>(&self, run: F) -> Operation<'_, T, F, READ> {
-        Operation { socket: self, direction: &self.registration.source.read, ticket: 0, run }
+    fn source(&self) -> &Source {
+        &self.registration.source
     }
 
     #[inline(always)]
-    fn write_operation<F>(&self, run: F) -> Operation<'_, T, F, WRITE> {
-        Operation { socket: self, direction: &self.registration.source.write, ticket: 0, run }
+    fn read_operation<F, const RULE: u8>(&self, run: F) -> Operation<'_, T, F, READ, RULE> {
+        Operation { socket: self, direction: &self.source().read, ticket: 0, run }
+    }
+
+    #[inline(always)]
+    fn write_operation<F, const RULE: u8>(&self, run: F) -> Operation<'_, T, F, WRITE, RULE> {
+        Operation { socket: self, direction: &self.source().write, ticket: 0, run }
     }
 
     #[inline(always)]
@@ -456,24 +517,48 @@ impl<T: AsFd> AsyncSocket<T> {
         ticket: &mut Ticket,
         waker: &Waker,
     ) -> io::Result<()> {
-        self.registration.source.park(direction, ticket, waker)?;
+        self.source().park(direction, ticket, waker)?;
         if context::is_watched() {
             self.tell_instrument(if SIDE == READ { Reason::Readable } else { Reason::Writable });
         }
         Ok(())
     }
 
+    /// A receive gave an error. If it would block and, because of a shutdown, always will, that is the error, and the flag
+    /// stays, for the next receive must learn it, too.
+    #[cold]
+    fn recv_failed(&self, error: &io::Error) -> io::Result<()> {
+        self.check_shut(error)?;
+        self.source().read.failed(error);
+        Ok(())
+    }
+
+    /// The same for a closure, whose would-block says nothing about the flag.
+    fn unless_shut<R>(&self, result: io::Result<R>) -> io::Result<R> {
+        result.or_else(|error| self.check_shut(&error).and(Err(error)))
+    }
+
+    /// Asks the kernel only after a report that it may be so: a wait costs no call more.
+    fn check_shut(&self, error: &io::Error) -> io::Result<()> {
+        let Source { fd, read, .. } = self.source();
+        let would_block = error.kind() == io::ErrorKind::WouldBlock;
+        match would_block && read.may_have_ended() && socket::is_read_shut(*fd) {
+            true => Err(io::Error::new(io::ErrorKind::InvalidInput, WAS_SHUT)), // EINVAL, as a blocking accept
+            false => Ok(()),
+        }
+    }
+
     #[cold]
     fn tell_instrument(&self, reason: Reason) {
         let label = self.label.map(|label| Labelled(&self.io, label));
         let label = label.as_ref().map(|label| label as &dyn fmt::Display);
-        context::parked(&Wait { reason, source: Some(self.registration.source.fd), label });
+        context::parked(&Wait { reason, source: Some(self.source().fd), label });
     }
 }
 
 /// One try-or-wait, as a future.
 #[must_use = "futures do nothing until they are awaited"]
-struct Operation<'a, T: AsFd, F, const SIDE: bool> {
+struct Operation<'a, T: AsFd, F, const SIDE: bool, const RULE: u8> {
     socket: &'a AsyncSocket<T>,
     direction: &'a Direction<SIDE>,
     /// Our name on the direction's list; zero before the first wait.
@@ -482,9 +567,9 @@ struct Operation<'a, T: AsFd, F, const SIDE: bool> {
 }
 
 // Nothing in it is ever pinned: `run` is called through `&mut`.
-impl<T: AsFd, F, const SIDE: bool> Unpin for Operation<'_, T, F, SIDE> {}
+impl<T: AsFd, F, const SIDE: bool, const RULE: u8> Unpin for Operation<'_, T, F, SIDE, RULE> {}
 
-impl<T, R, F, const SIDE: bool> Future for Operation<'_, T, F, SIDE>
+impl<T, R, F, const SIDE: bool, const RULE: u8> Future for Operation<'_, T, F, SIDE, RULE>
 where
     T: AsFd,
     F: FnMut() -> io::Result<R>,
@@ -493,12 +578,12 @@ where
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<R>> {
-        let this = self.get_mut();
-        attempt(this.socket, this.direction, &mut this.ticket, cx, &mut this.run)
+        let Operation { socket, direction, ticket, run } = self.get_mut();
+        attempt::<_, _, SIDE, RULE>(socket, direction, ticket, cx, run)
     }
 }
 
-impl<T: AsFd, F, const SIDE: bool> Drop for Operation<'_, T, F, SIDE> {
+impl<T: AsFd, F, const SIDE: bool, const RULE: u8> Drop for Operation<'_, T, F, SIDE, RULE> {
     #[inline]
     fn drop(&mut self) {
         if self.ticket != 0 {
@@ -507,19 +592,32 @@ impl<T: AsFd, F, const SIDE: bool> Drop for Operation<'_, T, F, SIDE> {
     }
 }
 
+// When an operation tries instead of parking; see the reactor's head.
+/// A receive or a send: if the flag says so.
+const PLAIN: u8 = 0;
+/// A closure: if it has not tried since the last report.
+const CLOSURE: u8 = 1;
+/// One that does nothing: if the kernel has said so.
+const REPORTED: u8 = 2;
+
 /// The four steps. A call that a signal has interrupted is repeated once: calls that do not sleep are hardly ever interrupted,
 /// and one that is without end must not hold the loop.
 #[inline(always)]
-fn attempt<T: AsFd, R, const SIDE: bool>(
+fn attempt<T: AsFd, R, const SIDE: bool, const RULE: u8>(
     socket: &AsyncSocket<T>,
     direction: &Direction<SIDE>,
     ticket: &mut Ticket,
     cx: &mut Context<'_>,
     run: &mut impl FnMut() -> io::Result<R>,
 ) -> Poll<io::Result<R>> {
-    let mut repeated = false;
+    let (mut repeated, mut blocked) = (false, false);
     loop {
-        if !direction.is_ready() {
+        let may_try = match RULE {
+            PLAIN => direction.is_ready(),
+            CLOSURE => !blocked && !direction.is_waiting(*ticket),
+            _ => direction.is_reported(),
+        };
+        if !may_try {
             return match socket.park(direction, ticket, cx.waker()) {
                 Ok(()) => Poll::Pending,
                 Err(error) => Poll::Ready(Err(error)),
@@ -530,7 +628,7 @@ fn attempt<T: AsFd, R, const SIDE: bool>(
             return Poll::Pending;
         }
         match run() {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => direction.failed(&error),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => blocked = true,
             Err(error) if error.kind() == io::ErrorKind::Interrupted && !repeated => {
                 repeated = true
             }
@@ -542,6 +640,19 @@ fn attempt<T: AsFd, R, const SIDE: bool>(
 impl Drop for Registration {
     fn drop(&mut self) {
         self.source.remove(self.closes);
+    }
+}
+
+const WAS_SHUT: &str = "the socket's reading direction was shut down";
+
+/// Says what to do about a descriptor that the kernel does not watch.
+#[cold]
+fn not_watched(error: io::Error) -> io::Error {
+    let what = "the kernel cannot watch this descriptor: a regular file, a folder or a device that never waits; \
+                read and write it in runtime::unblock";
+    match error.raw_os_error() {
+        Some(libc::EPERM) => io::Error::new(io::ErrorKind::InvalidInput, what),
+        _ => error,
     }
 }
 

@@ -59,7 +59,7 @@ impl<T: AsFd> AsyncSocket<T> {
         use_bytes: impl FnOnce(&[u8]) -> R + 'a,
     ) -> impl Future<Output = io::Result<R>> + 'a {
         let mut use_bytes = Some(use_bytes);
-        self.read_with(move |_| self.try_recv_lent(max, &mut use_bytes))
+        self.recv_with(move |_| self.try_recv_lent(max, &mut use_bytes))
     }
 
     /// [`recv_lent`](Self::recv_lent) for `poll_*` methods of traits, as [`poll_read_with`](Self::poll_read_with) is for
@@ -90,7 +90,7 @@ impl<T: AsFd> AsyncSocket<T> {
         use_bytes: impl FnOnce(&[u8]) -> R,
     ) -> Poll<io::Result<R>> {
         let mut use_bytes = Some(use_bytes);
-        self.poll_read_with(cx, |_| self.try_recv_lent(max, &mut use_bytes))
+        self.poll_recv_with(cx, |_| self.try_recv_lent(max, &mut use_bytes))
     }
 
     #[inline]

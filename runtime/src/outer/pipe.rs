@@ -4,6 +4,8 @@
 //! not recv and send), so these two types stand on `AsyncSocket::read_with` and `write_with`.
 //!
 //! Rules kept here:
+//! - A FIFO that no writer has opened yet is waited for. The kernel's read gives zero then, as at the end; that it was the
+//!   end it says by a hang-up alone, which comes once the last writer has gone.
 //! - Only our end is made non-blocking. The flag belongs to an open file, and the two ends of a pipe are two open files,
 //!   so the process at the other end does not notice. Whoever is handed our own end does: [`PipeReader::into_blocking`]
 //!   takes the flag off again.
@@ -17,12 +19,14 @@
 //! Comes from: process.rs, or anybody with a pipe. Goes to: async_socket.rs.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use crate::AsyncSocket;
-use crate::sys::os;
+use crate::sys::os::{self, pipe};
 
 /// What one operation reads at most: a pipe's usual size. 128 operations make a poll, so 8 MiB do.
 const CHUNK: u64 = 1 << 16;
@@ -69,15 +73,18 @@ impl PipeReader {
     /// Takes the end into the current runtime's care, and makes it non-blocking.
     ///
     /// # Errors
-    /// Outside of a runtime; if this is a descriptor that the kernel cannot watch (a regular file); or if the kernel is
-    /// out of memory.
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if this is a pipe's writing end; and as [`AsyncSocket::new`].
     pub fn new(end: impl Into<OwnedFd>) -> io::Result<Self> {
-        let socket = AsyncSocket::new(io::PipeReader::from(end.into()))?;
+        let end = end.into();
+        if !pipe::has_access(end.as_fd(), false)? {
+            return Err(wrong_end("a PipeReader", "for writing", "reading end, or a PipeWriter"));
+        }
+        let socket = AsyncSocket::new(io::PipeReader::from(end))?;
         Ok(PipeReader(socket.with_label(|_, f| f.write_str("pipe"))))
     }
 
-    /// Reads some bytes into `buffer`: as many as there are, at least one. Zero is the end: all who could write have
-    /// closed their ends (or the buffer is empty).
+    /// Reads some bytes into `buffer`: as many as there are, at least one. Zero is the end: all writers have closed their
+    /// ends. An empty buffer gives zero at once. A FIFO (a named pipe) that has not had a writer yet is waited for.
     ///
     /// # Errors
     /// The kernel's.
@@ -85,7 +92,9 @@ impl PipeReader {
     /// # Cancel safety
     /// Dropped before it is ready, it has read nothing.
     pub fn read<'a>(&'a self, buffer: &'a mut [u8]) -> impl Future<Output = io::Result<usize>> {
-        self.0.read_with(move |mut end| end.read(buffer))
+        let is_empty = buffer.is_empty();
+        let mut read = self.0.read_with(move |end| End(end).read(buffer));
+        poll_fn(move |cx| if is_empty { Poll::Ready(Ok(0)) } else { Pin::new(&mut read).poll(cx) })
     }
 
     /// Reads until the end, and appends it all to `buffer`, however much that is. Gives how many bytes were appended. Whoever
@@ -99,7 +108,9 @@ impl PipeReader {
     pub async fn read_to_end(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
         let before = buffer.len();
         // What is read before the pipe is empty stays in the buffer, std says, and so it needs no count here.
-        while self.0.read_with(|end| end.take(CHUNK).read_to_end(buffer)).await? as u64 == CHUNK {}
+        while self.0.read_with(|end| End(end).take(CHUNK).read_to_end(buffer)).await? as u64
+            == CHUNK
+        {}
         Ok(buffer.len() - before)
     }
 
@@ -124,7 +135,10 @@ impl PipeReader {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        self.0.poll_read_with(cx, |mut end| end.read(buffer))
+        if buffer.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        self.0.poll_read_with(cx, |end| End(end).read(buffer))
     }
 
     /// Gives the descriptor back, blocking again, as another process expects to find it:
@@ -156,13 +170,17 @@ impl PipeWriter {
     /// Takes the end into the current runtime's care, and makes it non-blocking.
     ///
     /// # Errors
-    /// As [`PipeReader::new`].
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if this is a pipe's reading end; and as [`AsyncSocket::new`].
     pub fn new(end: impl Into<OwnedFd>) -> io::Result<Self> {
-        let socket = AsyncSocket::new(io::PipeWriter::from(end.into()))?;
+        let end = end.into();
+        if !pipe::has_access(end.as_fd(), true)? {
+            return Err(wrong_end("a PipeWriter", "for reading", "writing end, or a PipeReader"));
+        }
+        let socket = AsyncSocket::new(io::PipeWriter::from(end))?;
         Ok(PipeWriter(socket.with_label(|_, f| f.write_str("pipe"))))
     }
 
-    /// Writes some of `bytes`: as many as fit now, at least one (if there is one).
+    /// Writes some of `bytes`: as many as fit now, at least one. To write nothing gives zero at once.
     ///
     /// # Errors
     /// [`BrokenPipe`](ErrorKind::BrokenPipe) if nobody can read it any more (programs that have taken back Rust's ignoring
@@ -171,7 +189,11 @@ impl PipeWriter {
     /// # Cancel safety
     /// Dropped before it is ready, it has written nothing.
     pub fn write<'a>(&'a self, bytes: &'a [u8]) -> impl Future<Output = io::Result<usize>> {
-        self.0.write_with(move |mut end| end.write(bytes))
+        let mut write = self.0.write_with(move |mut end| end.write(bytes));
+        poll_fn(move |cx| match bytes.is_empty() {
+            true => Poll::Ready(Ok(0)),
+            false => Pin::new(&mut write).poll(cx),
+        })
     }
 
     /// Writes all of `bytes`.
@@ -196,6 +218,9 @@ impl PipeWriter {
     /// # Errors
     /// As `write`.
     pub fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if bytes.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
         self.0.poll_write_with(cx, |mut end| end.write(bytes))
     }
 
@@ -206,6 +231,27 @@ impl PipeWriter {
     pub fn into_blocking(self) -> io::Result<OwnedFd> {
         blocking(self.0.into_inner().into())
     }
+}
+
+/// One read, in which a FIFO that awaits its first writer is not at its end.
+struct End<'a>(&'a io::PipeReader);
+
+impl Read for End<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.0.read(buffer) {
+            Ok(0) if !buffer.is_empty() && pipe::awaits_first_writer(self.0.as_fd()) => {
+                Err(ErrorKind::WouldBlock.into())
+            }
+            result => result,
+        }
+    }
+}
+
+#[cold]
+fn wrong_end(what: &str, open: &str, instead: &str) -> io::Error {
+    let text =
+        format!("{what} of a descriptor that is open {open} alone: take the pipe's {instead}");
+    io::Error::new(ErrorKind::InvalidInput, text)
 }
 
 fn blocking(end: OwnedFd) -> io::Result<OwnedFd> {

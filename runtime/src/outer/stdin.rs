@@ -85,7 +85,8 @@ impl Stdin {
         self
     }
 
-    /// Reads some bytes into `buffer`: as many as there are, at least one. Zero is the end (or the buffer is empty).
+    /// Reads some bytes into `buffer`: as many as there are, at least one. Zero is the end. An empty buffer gives zero
+    /// at once.
     ///
     /// # Errors
     /// The system's; [`QuotaExceeded`](ErrorKind::QuotaExceeded) if it gives no thread; or in a child of `fork`, if its

@@ -30,6 +30,7 @@
 //! Comes from: outer/. Goes to: the kernel.
 
 mod pinned;
+pub(crate) mod pipe;
 pub(crate) mod port;
 pub(crate) mod slots;
 mod threads;

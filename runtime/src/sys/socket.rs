@@ -27,23 +27,19 @@ pub(crate) fn send(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
     counted(unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), FLAGS) })
 }
 
-/// Whether this is a TCP socket. Asked on Linux only: elsewhere a short count proves nothing, so nobody needs to know.
-pub(crate) fn is_tcp(fd: BorrowedFd<'_>) -> bool {
+/// Whether this is a TCP socket with nothing between its data and TCP's. Asked on Linux only: elsewhere a short count
+/// proves nothing.
+///
+/// With an upper layer (`TCP_ULP`, such as the kernel's TLS) a read stops at the end of a record, and the next one may be
+/// there already.
+pub(crate) fn is_plain_tcp(fd: BorrowedFd<'_>) -> bool {
     #[cfg(target_os = "linux")]
     {
-        let mut protocol: libc::c_int = 0;
-        let mut size = size_of::<libc::c_int>() as libc::socklen_t;
-        // SAFETY: both places are ours, big enough, and live through the call.
-        let result = unsafe {
-            libc::getsockopt(
-                fd.as_raw_fd(),
-                libc::SOL_SOCKET,
-                libc::SO_PROTOCOL,
-                (&raw mut protocol).cast(),
-                &raw mut size,
-            )
-        };
-        result == 0 && protocol == libc::IPPROTO_TCP
+        let (mut protocol, mut upper_layer) = ([0; size_of::<libc::c_int>()], [0; 16]);
+        let is_tcp = option(fd, libc::SOL_SOCKET, libc::SO_PROTOCOL, &mut protocol).is_some()
+            && libc::c_int::from_ne_bytes(protocol) == libc::IPPROTO_TCP;
+        // The layer's name; nothing where there is none, an error where the kernel knows of none.
+        is_tcp && option(fd, libc::IPPROTO_TCP, libc::TCP_ULP, &mut upper_layer).unwrap_or(0) == 0
     }
     #[cfg(not(target_os = "linux"))]
     {
@@ -51,6 +47,32 @@ pub(crate) fn is_tcp(fd: BorrowedFd<'_>) -> bool {
         false
     }
 }
+
+/// Reads a socket's option, and gives the length of what the kernel has written.
+#[cfg(target_os = "linux")]
+fn option(fd: BorrowedFd<'_>, level: i32, name: i32, value: &mut [u8]) -> Option<usize> {
+    let mut size = value.len() as libc::socklen_t;
+    // SAFETY: both places are the caller's or ours, as long as said, and live through the call.
+    let result = unsafe {
+        libc::getsockopt(fd.as_raw_fd(), level, name, value.as_mut_ptr().cast(), &raw mut size)
+    };
+    (result == 0).then_some(size as usize)
+}
+
+/// Whether the reading direction of this socket was shut down. Asked on Linux only, where a datagram socket and a Unix
+/// listener go on to say "would block" after that; elsewhere the call itself tells.
+#[cold]
+pub(crate) fn is_read_shut(fd: RawFd) -> bool {
+    let mut entry = libc::pollfd { fd, events: RDHUP, revents: 0 };
+    // SAFETY: one entry, ours, and it lives through the call, which does not wait.
+    let count = unsafe { libc::poll(&raw mut entry, 1, 0) };
+    count > 0 && entry.revents & RDHUP != 0
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const RDHUP: libc::c_short = libc::POLLRDHUP;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const RDHUP: libc::c_short = 0;
 
 /// Makes calls on this descriptor (and on all that share its open file) return instead of wait.
 pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {

@@ -87,8 +87,8 @@ impl Duplex {
         self
     }
 
-    /// Reads some bytes: as many as there are, at least one, at most the buffer's length. Zero: the end of the stream, or
-    /// the buffer is empty.
+    /// Reads some bytes: as many as there are, at least one, at most the buffer's length. Zero: the end of the stream. An
+    /// empty buffer gives zero at once.
     ///
     /// # Errors
     /// None, but those asked for by [`hostile`](Self::hostile).
@@ -117,7 +117,7 @@ impl Duplex {
         Ok(())
     }
 
-    /// Writes some bytes: as many as fit now, at least one, unless there is none.
+    /// Writes some bytes: as many as fit now, at least one. To write nothing gives zero at once.
     ///
     /// # Errors
     /// [`BrokenPipe`](io::ErrorKind::BrokenPipe) if the other end is gone, or this one was closed; and those asked for by
@@ -165,6 +165,9 @@ impl Duplex {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        if buffer.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
         let Some(hostility) = &self.hostility else {
             return self.reads.poll_read(cx, buffer);
         };
@@ -180,6 +183,9 @@ impl Duplex {
 
     /// As [`write`](Self::write), for those who implement futures. If it is Pending, the waker will be called.
     pub fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if bytes.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
         let Some(hostility) = &self.hostility else {
             return self.writes.poll_write(cx, bytes);
         };
@@ -252,7 +258,7 @@ impl Pipe {
     fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut state = self.state.borrow_mut();
         let count = buffer.len().min(state.bytes.len());
-        if count == 0 && !buffer.is_empty() && !state.ended && !state.gone {
+        if count == 0 && !state.ended && !state.gone {
             drop(state);
             return self.readers.wait(cx, Reason::Readable);
         }
@@ -270,7 +276,7 @@ impl Pipe {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
         let count = bytes.len().min(state.capacity - state.bytes.len());
-        if count == 0 && !bytes.is_empty() {
+        if count == 0 {
             drop(state);
             return self.writers.wait(cx, Reason::Writable);
         }

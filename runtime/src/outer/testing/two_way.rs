@@ -7,7 +7,7 @@
 //! |----------------------------------------------|------------------------------------------------------------|
 //! | bytes arrive in order, whatever the pieces   | data                                                       |
 //! | a read takes what there is                   | answers: it waits for more than it was promised            |
-//! | nothing read or written is nothing           | the difference between that and the end                    |
+//! | nothing read or written is nothing, at once  | the difference between that and the end; time              |
 //! | the end of the stream is for good            | the end, and the other direction with it                   |
 //! | what is closed takes no more                 | data that nobody will read                                 |
 //! | a read given up has read nothing             | data, at each timeout                                      |
@@ -179,6 +179,9 @@ async fn a_read_takes_what_there_is(a: impl TwoWayStream, b: impl TwoWayStream) 
 }
 
 async fn nothing_read_or_written_is_nothing(a: impl TwoWayStream, b: impl TwoWayStream) {
+    // While there is nothing to read, and at the end while there is no room to write.
+    let count = b.read(&mut []).await.expect("nothing can be read");
+    assert_eq!(count, 0, "nothing was there");
     let count = a.write(&[]).await.expect("nothing can be written");
     assert_eq!(count, 0, "nothing was written");
     write_pattern(&a, 0, 1).await;
@@ -187,6 +190,9 @@ async fn nothing_read_or_written_is_nothing(a: impl TwoWayStream, b: impl TwoWay
     read_pattern(&b, 0, 1).await;
     // The empty write was no end, and neither was the empty read.
     both(write_pattern(&a, 1, 5), read_pattern(&b, 1, 5)).await;
+    while let Ok(Ok(_)) = timeout(Duration::from_millis(20), a.write(&[0; 1 << 12])).await {}
+    let count = a.write(&[]).await.expect("nothing can be written");
+    assert_eq!(count, 0, "nothing was written");
 }
 
 async fn the_end_of_the_stream_is_for_good(a: impl TwoWayStream, b: impl TwoWayStream) {
@@ -486,10 +492,10 @@ macro_rules! sockets {
     ($($socket:ty),*) => {$(
         impl TwoWayStream for AsyncSocket<$socket> {
             async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-                self.recv(buffer).await
+                if buffer.is_empty() { Ok(0) } else { self.recv(buffer).await }
             }
             async fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-                self.send(bytes).await
+                if bytes.is_empty() { Ok(0) } else { self.send(bytes).await }
             }
             async fn close(&self) -> io::Result<()> {
                 self.get_ref().shutdown(Shutdown::Write)
