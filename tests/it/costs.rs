@@ -451,7 +451,7 @@ fn an_idle_loop_does_not_wake_up() {
 // ---------------------------------------------------------------------------------------------- instructions
 
 #[test]
-fn an_echo_is_at_most_420_instructions_and_reads_no_clock() {
+fn an_echo_is_at_most_470_instructions_and_reads_no_clock() {
     const CONNECTIONS: usize = 20;
     if !is_installed("valgrind") {
         return skip("no valgrind");
@@ -470,9 +470,9 @@ fn an_echo_is_at_most_420_instructions_and_reads_no_clock() {
         return skip("instructions: a debug build");
     }
     figure("user instructions an echo, 20 connections", each);
-    // 399.35 by rustc 1.95, about ten of them the counting of answers. The aim is 200; tests/benches/README.md says where
+    // 460 by rustc 1.95, 412 before a turn had bounds (two lanes of ready tasks). The aim is 200; tests/benches/README.md says where
     // the rest goes.
-    assert!(each <= 420.0, "{each} user instructions an echo");
+    assert!(each <= 470.0, "{each} user instructions an echo");
 }
 
 /// Where there is an echo_child of a release build, for tests that are themselves of a debug build.

@@ -280,8 +280,7 @@ fn a_snapshot_says_what_each_task_waits_for() {
             assert_eq!(waits_of(&now, "sleeper"), "waits for timer");
             assert_eq!(waits_of(&now, "joiner"), format!("waits for join ({id})"));
             assert_eq!(waits_of(&now, "stopped"), "waits for token");
-            // The timer is the one by which it looks at the pool's lanes.
-            assert_eq!(waits_of(&now, "worker"), "waits for timer, job");
+            assert_eq!(waits_of(&now, "worker"), "waits for job");
             assert_eq!(waits_of(&now, "foreign"), "waits");
             assert_eq!(waits_of(&now, "two"), format!("waits for readable fd {fd}, timer"));
             assert!(waits_of(&now, "seven").ends_with(" and 3 more"), "{now}");

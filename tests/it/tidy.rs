@@ -18,7 +18,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Code lines the core may have: what one evening of reading holds.
-const CORE_BUDGET: usize = 2700;
+const CORE_BUDGET: usize = 2750;
 
 #[test]
 fn imports_are_those_of_the_graph_in_architecture_md() {

@@ -172,7 +172,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const SHORTEST_TICK: Duration = Duration::from_micros(50);
 
 /// For how many ticks after the last job the monitor goes on: while short jobs follow each other it need not be woken.
-const IDLE_TICKS: u32 = 16;
+/// Each of these ticks is twice as long as the one before.
+const IDLE_TICKS: u32 = 4;
 
 /// The word over which a thread at the end of its job and the monitor agree. Its low bits are the state; the rest counts the
 /// thread's jobs, so that a verdict over one job never hits the next.
@@ -378,6 +379,7 @@ impl Pool {
             tick = match is_queueing {
                 true if has_acted || queued == 0 => SHORTEST_TICK.min(config.slice),
                 true => (tick * 2).clamp(SHORTEST_TICK, limit.max(SHORTEST_TICK * 2)),
+                false if computing == 0 => config.slice * (1 << idle_ticks.min(IDLE_TICKS)),
                 false => config.slice,
             };
             let is_ticking = is_queueing || computing > 0 || idle_ticks < IDLE_TICKS;
