@@ -44,6 +44,10 @@ use lanes::{Config, Pool};
 /// [`PoolSettings::demote`]), and the system hands that on: threads and programs that it starts from then on stand there too,
 /// for as long as they live. Start what is to live longer than the job elsewhere.
 ///
+/// A job that waits for another job keeps its thread meanwhile. Once as many wait as both limits of the pool together have room
+/// for (320), the jobs they wait for find no thread, and all stand still. Wait for jobs in tasks, where waiting takes no thread,
+/// or raise [`PoolSettings::long`] above the number of jobs that may wait at the same time.
+///
 /// ```
 /// # runtime::block_on(async {
 /// let text = runtime::unblock(|| std::fs::read_to_string("Cargo.toml")).await;
