@@ -271,7 +271,7 @@ impl<const SIDE: bool> Direction<SIDE> {
 
     /// Whether the kernel has reported that this direction may have come to its end; always, where it reports no such thing.
     pub(crate) fn may_have_ended(&self) -> bool {
-        !SHORT_COUNT_MEANS_EMPTY || self.has(Self::UNSURE)
+        !SHORT_COUNT_MEANS_EMPTY || self.has(state::READ_ENDED)
     }
 
     /// A call gave an error. If it would have blocked, nothing is ready, and nothing has ended either: an error, if that was

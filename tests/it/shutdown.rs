@@ -17,6 +17,7 @@ use socket2::SockRef;
 
 use crate::support::folder::Folder;
 use crate::support::run;
+use crate::support::sockets::tcp;
 
 const LONG: Duration = Duration::from_secs(40);
 
@@ -147,6 +148,22 @@ fn an_accept_on_a_listener_that_is_shut_down_ends_with_an_error() {
                 }
             }
         }
+    });
+}
+
+#[test]
+fn a_closure_on_a_stream_whose_peer_has_finished_is_not_told_of_a_shutdown() {
+    run(async || {
+        let (ours, peer) = tcp();
+        peer.shutdown(Shutdown::Write).unwrap();
+        ours.readable().await.unwrap();
+        for _ in 0..200 {
+            yield_now().await; // the report, too, has come
+        }
+        // As a read of the error queue, where the time stamps of what is still sent come.
+        let error = ours.try_read_with(|_| Err::<(), _>(ErrorKind::WouldBlock.into()));
+        assert_eq!(error.unwrap_err().kind(), ErrorKind::WouldBlock);
+        assert_eq!(ours.recv(&mut [0; 8]).await.unwrap(), 0);
     });
 }
 

@@ -36,6 +36,7 @@ const INTEREST: u32 =
 const _: () = {
     assert!(state::IN == libc::EPOLLIN as u32 && state::OUT == libc::EPOLLOUT as u32);
     assert!(state::WRITE_UNSURE == (libc::EPOLLHUP | libc::EPOLLERR) as u32);
+    assert!(state::READ_ENDED == (libc::EPOLLRDHUP | libc::EPOLLHUP) as u32);
     assert!(state::READ_UNSURE == (libc::EPOLLRDHUP | libc::EPOLLPRI) as u32 | state::WRITE_UNSURE);
 };
 

@@ -60,6 +60,8 @@ pub(crate) mod state {
     /// Any bit of these: the peer has finished, the connection is gone, an error waits, or urgent data does (a read stops
     /// short before it). Then less than was asked for does not prove that nothing is left.
     pub(crate) const READ_UNSURE: u32 = 0x201a;
+    /// Those among them that say that nothing more will come.
+    pub(crate) const READ_ENDED: u32 = 0x2010;
     /// The same for writing: the connection is gone, or an error waits.
     pub(crate) const WRITE_UNSURE: u32 = 0x18;
 }

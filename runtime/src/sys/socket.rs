@@ -35,11 +35,10 @@ pub(crate) fn send(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
 pub(crate) fn is_plain_tcp(fd: BorrowedFd<'_>) -> bool {
     #[cfg(target_os = "linux")]
     {
-        let (mut protocol, mut upper_layer) = ([0; size_of::<libc::c_int>()], [0; 16]);
-        let is_tcp = option(fd, libc::SOL_SOCKET, libc::SO_PROTOCOL, &mut protocol).is_some()
-            && libc::c_int::from_ne_bytes(protocol) == libc::IPPROTO_TCP;
+        let (fd, mut upper_layer) = (fd.as_raw_fd(), [0; 16]);
         // The layer's name; nothing where there is none, an error where the kernel knows of none.
-        is_tcp && option(fd, libc::IPPROTO_TCP, libc::TCP_ULP, &mut upper_layer).unwrap_or(0) == 0
+        number_option(fd, libc::SO_PROTOCOL) == Some(libc::IPPROTO_TCP)
+            && option(fd, libc::IPPROTO_TCP, libc::TCP_ULP, &mut upper_layer).unwrap_or(0) == 0
     }
     #[cfg(not(target_os = "linux"))]
     {
@@ -49,24 +48,37 @@ pub(crate) fn is_plain_tcp(fd: BorrowedFd<'_>) -> bool {
 }
 
 /// Reads a socket's option, and gives the length of what the kernel has written.
-#[cfg(target_os = "linux")]
-fn option(fd: BorrowedFd<'_>, level: i32, name: i32, value: &mut [u8]) -> Option<usize> {
+fn option(fd: RawFd, level: i32, name: i32, value: &mut [u8]) -> Option<usize> {
     let mut size = value.len() as libc::socklen_t;
     // SAFETY: both places are the caller's or ours, as long as said, and live through the call.
-    let result = unsafe {
-        libc::getsockopt(fd.as_raw_fd(), level, name, value.as_mut_ptr().cast(), &raw mut size)
-    };
+    let result =
+        unsafe { libc::getsockopt(fd, level, name, value.as_mut_ptr().cast(), &raw mut size) };
     (result == 0).then_some(size as usize)
 }
 
-/// Whether the reading direction of this socket was shut down. Asked on Linux only, where a datagram socket and a Unix
-/// listener go on to say "would block" after that; elsewhere the call itself tells.
+/// A socket's own option that is a number; `None` if this is no socket.
+fn number_option(fd: RawFd, name: i32) -> Option<i32> {
+    let mut value = [0; size_of::<libc::c_int>()];
+    option(fd, libc::SOL_SOCKET, name, &mut value).map(|_| i32::from_ne_bytes(value))
+}
+
+/// Whether the reading direction of this socket was shut down and its calls do not say so: on Linux a datagram socket and a
+/// Unix listener go on to say "would block" after that. Elsewhere the call itself tells.
+///
+/// A connected stream gives zero then, and what would block there is something else: its error queue, say.
 #[cold]
 pub(crate) fn is_read_shut(fd: RawFd) -> bool {
-    let mut entry = libc::pollfd { fd, events: RDHUP, revents: 0 };
+    polled(fd, RDHUP) & RDHUP != 0
+        && (number_option(fd, libc::SO_TYPE) != Some(libc::SOCK_STREAM)
+            || number_option(fd, libc::SO_ACCEPTCONN) == Some(1))
+}
+
+/// What the kernel says of `fd` now: the bits of `events` that are so, errors and the end. All, if it cannot be asked.
+fn polled(fd: RawFd, events: libc::c_short) -> libc::c_short {
+    let mut entry = libc::pollfd { fd, events, revents: 0 };
     // SAFETY: one entry, ours, and it lives through the call, which does not wait.
     let count = unsafe { libc::poll(&raw mut entry, 1, 0) };
-    count > 0 && entry.revents & RDHUP != 0
+    if count < 0 { events } else { entry.revents }
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -126,5 +138,27 @@ mod tests {
         });
         assert!(result.is_err_and(|e| e.kind() == ErrorKind::Interrupted));
         assert_eq!(calls, 1 + INTERRUPTIONS);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_tcp_socket_under_the_kernel_s_tls_is_not_plain() {
+        use std::os::fd::{AsFd, AsRawFd};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("it is bound");
+        let stream = std::net::TcpStream::connect(address).expect("it listens");
+        assert!(super::is_plain_tcp(stream.as_fd()));
+        let (unix, _other) = std::os::unix::net::UnixStream::pair().expect("two descriptors");
+        assert!(!super::is_plain_tcp(unix.as_fd()));
+        let (fd, name) = (stream.as_raw_fd(), c"tls");
+        // SAFETY: a string of four bytes, which lives through the call.
+        let set = unsafe {
+            libc::setsockopt(fd, libc::IPPROTO_TCP, libc::TCP_ULP, name.as_ptr().cast(), 4)
+        };
+        if set == 0 {
+            assert!(!super::is_plain_tcp(stream.as_fd()));
+        } else {
+            println!("skipped: this kernel has no TLS");
+        }
     }
 }
