@@ -20,7 +20,7 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -225,23 +225,23 @@ impl<T: AsFd> AsyncSocket<T> {
         self.write_operation::<_, PLAIN>(|| self.send_once(bytes))
     }
 
-    /// Waits until the kernel has said that a read is worth a try; at once, if it has said so and no try has shown since that
-    /// nothing is left. On a new socket it waits for the kernel's first word, so a peer that sends nothing is waited for.
-    ///
-    /// As a try counts a [`try_read_with`](Self::try_read_with) that would block, whatever its reason.
+    /// Waits until the kernel says that a read would not wait: there are bytes, a connection, an error, the end. It asks
+    /// the kernel (one system call), else waits for its report; what other operations have found plays no part.
     ///
     /// # Errors
-    /// If the socket's runtime is not the one that runs.
+    /// If it has to wait, and the socket's runtime is not the one that runs.
     ///
     /// # Cancel safety
     /// It takes nothing.
     pub fn readable(&self) -> impl Future<Output = io::Result<()>> + use<'_, T> {
-        self.read_operation::<_, REPORTED>(|| Ok(()))
+        let fd = self.source().fd;
+        self.read_operation::<_, CLOSURE>(asking(fd, &self.source().read))
     }
 
-    /// Waits until the kernel has said that a write is worth a try. Otherwise as [`readable`](Self::readable).
+    /// Waits until the kernel says that a write would not wait. Otherwise as [`readable`](Self::readable).
     pub fn writable(&self) -> impl Future<Output = io::Result<()>> + use<'_, T> {
-        self.write_operation::<_, REPORTED>(|| Ok(()))
+        let fd = self.source().fd;
+        self.write_operation::<_, CLOSURE>(asking(fd, &self.source().write))
     }
 
     /// Calls `operation`, which reads once from the descriptor without blocking, and as long as it answers
@@ -372,8 +372,7 @@ impl<T: AsFd> AsyncSocket<T> {
     }
 
     /// As [`read_with`](Self::read_with), without waiting: calls `operation` once, and again only if a signal has
-    /// [interrupted](io::ErrorKind::Interrupted) it. If it would block, the next
-    /// [`readable`](Self::readable) waits for a report.
+    /// [interrupted](io::ErrorKind::Interrupted) it.
     ///
     /// # Errors
     /// All that `operation` gives.
@@ -400,13 +399,11 @@ impl<T: AsFd> AsyncSocket<T> {
         &self,
         mut operation: impl FnMut(&T) -> io::Result<R>,
     ) -> io::Result<R> {
-        let result = self.unless_shut(socket::uninterrupted(|| operation(&self.io)));
-        result.inspect_err(|error| self.source().read.closure_failed(error))
+        self.unless_shut(socket::uninterrupted(|| operation(&self.io)))
     }
 
     /// As [`write_with`](Self::write_with), without waiting: calls `operation` once, and again only if a signal has
-    /// [interrupted](io::ErrorKind::Interrupted) it. If it would block, the next
-    /// [`writable`](Self::writable) waits for a report.
+    /// [interrupted](io::ErrorKind::Interrupted) it.
     ///
     /// # Errors
     /// All that `operation` gives.
@@ -414,8 +411,7 @@ impl<T: AsFd> AsyncSocket<T> {
         &self,
         mut operation: impl FnMut(&T) -> io::Result<R>,
     ) -> io::Result<R> {
-        let result = socket::uninterrupted(|| operation(&self.io));
-        result.inspect_err(|error| self.source().write.closure_failed(error))
+        socket::uninterrupted(|| operation(&self.io))
     }
 
     /// For `poll_*` methods of traits: [`read_with`](Self::read_with) without a future. All wakers it was polled with since
@@ -597,8 +593,21 @@ impl<T: AsFd, F, const SIDE: bool, const RULE: u8> Drop for Operation<'_, T, F, 
 const PLAIN: u8 = 0;
 /// A closure: if it has not tried since the last report.
 const CLOSURE: u8 = 1;
-/// One that does nothing: if the kernel has said so.
-const REPORTED: u8 = 2;
+
+/// Asks the kernel at the first call. A later one comes after a report, which is its word, too.
+fn asking<const SIDE: bool>(
+    fd: RawFd,
+    direction: &Direction<SIDE>,
+) -> impl FnMut() -> io::Result<()> + use<'_, SIDE> {
+    let mut asked = false;
+    move || match asked || direction.learn(socket::readiness(fd, SIDE == WRITE)) {
+        true => Ok(()),
+        false => {
+            asked = true;
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+    }
+}
 
 /// The four steps. A call that a signal has interrupted is repeated once: calls that do not sleep are hardly ever interrupted,
 /// and one that is without end must not hold the loop.
@@ -614,8 +623,7 @@ fn attempt<T: AsFd, R, const SIDE: bool, const RULE: u8>(
     loop {
         let may_try = match RULE {
             PLAIN => direction.is_ready(),
-            CLOSURE => !blocked && !direction.is_waiting(*ticket),
-            _ => direction.is_reported(),
+            _ => !blocked && !direction.is_waiting(*ticket),
         };
         if !may_try {
             return match socket.park(direction, ticket, cx.waker()) {

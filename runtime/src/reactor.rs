@@ -7,24 +7,24 @@
 //! What the kernel said makes a direction *ready*: worth a try, never more. Whoever wants to read tries first, and parks
 //! only if the direction is not ready:
 //!
-//! | what happens                         | ready          | unsure   | quiet    | who is woken          |
-//! |--------------------------------------|----------------|----------|----------|-----------------------|
-//! | a source is new                      | yes            | no       | yes      |                       |
-//! | the kernel reports the direction     | yes            | as told  | no       | all who wait          |
-//! | a receive or a send would block      | no             | no       |          |                       |
-//! | a closure would block                | as it was      | as it was | yes, if tried without a wait | |
-//! | a TCP stream's count falls short     | no, unless unsure | as it was |      |                       |
-//! | a stream's count is zero on reading  | yes            | yes      | no       |                       |
-//! | any other result                     | as it was      | as it was | as it was |                      |
+//! | what happens                         | ready          | unsure   | who is woken          |
+//! |--------------------------------------|----------------|----------|-----------------------|
+//! | a source is new                      | yes            | no       |                       |
+//! | the kernel reports the direction     | yes            | as told  | all who wait          |
+//! | the kernel is asked, and says so     | yes            | as told  |                       |
+//! | a receive or a send would block      | no             | no       |                       |
+//! | a TCP stream's count falls short     | no, unless unsure | as it was |                   |
+//! | a stream's count is zero on reading  | yes            | yes      |                       |
+//! | any other result, or a closure's     | as it was      | as it was |                      |
 //!
 //! The flag is shared, so only operations that ask the kernel the same question believe it: plain receives, and plain sends.
 //! A closure may have a reason of its own (it peeks for ten bytes, it sends to another peer, the other end of its splice is
 //! full). Its would-block says nothing to the others, nor theirs to it: it parks only if it has itself tried since the last
 //! report, which is so as long as its ticket is on the list, because a report empties that.
 //!
-//! Quiet is for those who wait without a try, `readable` and `writable`: ready was a guess, and the kernel has said nothing.
+//! `readable` and `writable` are such closures: their try is to ask the kernel.
 //!
-//! Unsure is why the fourth row is safe. If the last bytes and the end of the stream share one report, a short read of
+//! Unsure is why the fifth row is safe. If the last bytes and the end of the stream share one report, a short read of
 //! those bytes must not make us wait for a report that has already been given; likewise with urgent data, before which a
 //! read stops. Where the kernel has said neither, a short count proves that nothing is left, and saves the call that
 //! would only say so.
@@ -76,7 +76,7 @@ pub(crate) struct Source {
 
 /// One direction of a source: what the kernel said, and who waits.
 pub(crate) struct Direction<const SIDE: bool> {
-    /// What the kernel has said that is still worth a try, in the bits of `sys::state`; and QUIET, FIRST and OTHERS.
+    /// What the kernel has said that is still worth a try, in the bits of `sys::state`; and FIRST and OTHERS.
     flags: Cell<u32>,
     /// The ticket of `first`.
     holder: Cell<Ticket>,
@@ -105,10 +105,7 @@ const CROWD: usize = 64;
 pub(crate) const READ: bool = false;
 pub(crate) const WRITE: bool = true;
 
-/// That it is ready is a guess: it was not reported since it was new, or since a closure without a wait would have blocked.
-/// (Bits that no kernel report has.)
-const QUIET: u32 = 1 << 29;
-/// `first` waits.
+/// `first` waits. (Bits that no kernel report has.)
 const FIRST: u32 = 1 << 30;
 /// `others` is not empty.
 const OTHERS: u32 = 1 << 31;
@@ -235,7 +232,7 @@ impl<const SIDE: bool> Direction<SIDE> {
     /// connection, room in the send buffer.
     fn new() -> Self {
         Direction {
-            flags: Cell::new(Self::READY & !Self::UNSURE | QUIET),
+            flags: Cell::new(Self::READY & !Self::UNSURE),
             holder: Cell::new(0),
             last_ticket: Cell::new(POLLER),
             first: RefCell::default(),
@@ -249,9 +246,11 @@ impl<const SIDE: bool> Direction<SIDE> {
         self.has(Self::READY)
     }
 
-    /// Whether the kernel has reported the direction, and no try has shown since that nothing is left.
-    pub(crate) fn is_reported(&self) -> bool {
-        self.is_ready() && !self.has(QUIET)
+    /// The kernel was asked, and has said this. Its report of it may come later, and the receive or send that comes next is
+    /// not to wait for that. Whether it has said anything.
+    pub(crate) fn learn(&self, state: u32) -> bool {
+        self.set(state & Self::READY);
+        state != 0
     }
 
     /// Whether this wait has begun, and no report has come since. Not known of pollers, who share a ticket.
@@ -260,13 +259,6 @@ impl<const SIDE: bool> Direction<SIDE> {
         let is_other = || self.others.borrow().iter().any(|(other, _)| *other == ticket);
         ticket > POLLER
             && (self.has(FIRST) && self.holder.get() == ticket || self.has(OTHERS) && is_other())
-    }
-
-    /// A closure without a wait would have blocked: whoever waits for a report waits for the next one.
-    pub(crate) fn closure_failed(&self, error: &io::Error) {
-        if error.kind() == io::ErrorKind::WouldBlock {
-            self.set(QUIET);
-        }
     }
 
     /// Whether the kernel has reported that this direction may have come to its end; always, where it reports no such thing.
@@ -295,7 +287,6 @@ impl<const SIDE: bool> Direction<SIDE> {
     #[inline]
     pub(crate) fn ended(&self) {
         self.set(Self::UNSURE);
-        self.clear(QUIET);
     }
 
     #[inline(always)]
@@ -305,7 +296,7 @@ impl<const SIDE: bool> Direction<SIDE> {
         if reported == 0 {
             return;
         }
-        self.flags.set((before & !(QUIET | FIRST | OTHERS)) | reported);
+        self.flags.set((before & !(FIRST | OTHERS)) | reported);
         if before & FIRST != 0 {
             // Borrowed while it is called: it is foreign code and may come back here to park; then it waits behind.
             if let Some(waker) = &*self.first.borrow() {

@@ -7,9 +7,11 @@
 //! Comes from: main.rs. Goes to: async_socket.rs and reactor.rs of the runtime; sockets of net.
 
 use std::cell::Cell;
+use std::fs::OpenOptions;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpListener;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::{UnixDatagram as StdDatagram, UnixStream as StdStream};
 use std::pin::pin;
 use std::time::Duration;
@@ -24,9 +26,9 @@ use crate::support::run;
 
 const LONG: Duration = Duration::from_secs(40);
 
-/// A few turns, in which the kernel says what it has to say.
+/// A few turns, in which the kernel says what it has to say. (One polls 64 times.)
 async fn turns() {
-    for _ in 0..4 {
+    for _ in 0..200 {
         yield_now().await;
     }
 }
@@ -41,6 +43,11 @@ fn wants<const COUNT: usize>(socket: &StdStream) -> io::Result<usize> {
         count if count < COUNT => Err(ErrorKind::WouldBlock.into()),
         count => Ok(count),
     }
+}
+
+/// Whether `future` is ready at its first poll.
+async fn is_ready<R>(future: impl Future<Output = io::Result<R>>) -> bool {
+    poll_once(pin!(future)).await.inspect(|result| assert!(result.is_ok())).is_some()
 }
 
 #[test]
@@ -105,8 +112,20 @@ fn a_receive_that_was_given_up_does_not_hide_the_error_queue() {
             turns().await; // the report of the stamp is taken by the receive, which does not look at it
             assert!(would_block(socket.try_recv(&mut [0; 8])));
             assert!(poll_once(pin!(socket.recv(&mut [0; 8]))).await.is_none());
+            assert!(is_ready(socket.readable()).await, "the stamp is there");
             let stamp = timeout(LONG, socket.read_with(take_stamp)).await;
             stamp.expect("the stamp is there").unwrap();
+        }
+        // An empty error queue does not hide a datagram either.
+        let to = socket.get_ref().local_addr().unwrap();
+        for _ in 0..2 {
+            other.send_to(b"x", to).unwrap();
+        }
+        socket.readable().await.unwrap();
+        turns().await;
+        for _ in 0..2 {
+            assert!(would_block(socket.try_read_with(take_stamp)));
+            assert!(is_ready(socket.readable()).await && is_ready(socket.recv(&mut [0; 8])).await);
         }
         // And one that waits for it first.
         let mut waiting = pin!(socket.read_with(take_stamp));
@@ -136,6 +155,7 @@ fn a_closure_that_wants_more_hides_nothing_and_is_called_once_for_each_report() 
         assert!(calls.get() <= 2, "{} calls for one report", calls.get());
         assert_eq!(timeout(LONG, ours.read_with(wants::<5>)).await.expect("five").unwrap(), 5);
         assert!(would_block(ours.try_read_with(wants::<10>)));
+        assert!(is_ready(ours.readable()).await, "there are five");
         let byte = timeout(LONG, ours.recv(&mut [0; 1])).await;
         assert_eq!(byte.expect("there are five").unwrap(), 1);
         // Those who poll without a future, in one task.
@@ -187,6 +207,69 @@ fn a_silent_peer_is_not_readable_and_a_full_one_not_writable() {
         assert!(timeout(Duration::from_millis(20), full.writable()).await.is_err());
         theirs.read_exact(&mut vec![0; written]).unwrap();
         timeout(LONG, full.writable()).await.expect("it has room again").unwrap();
+    });
+}
+
+#[test]
+fn a_connection_is_readable_only_as_long_as_there_is_something_to_read() {
+    run(async || {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let server = TcpStream::from_std(listener.accept().unwrap().0).unwrap();
+        // Requests that fill the reader's buffer, so that no read says that nothing is left.
+        for _ in 0..3 {
+            client.write_all(b"request").unwrap();
+            server.readable().await.unwrap();
+            assert_eq!(server.read(&mut [0; 7]).await.unwrap(), 7);
+            turns().await;
+            assert!(!is_ready(server.readable()).await, "it is silent between requests");
+        }
+    });
+}
+
+#[test]
+fn a_receive_or_send_is_ready_at_its_first_poll_after_the_wait_for_it() {
+    run(async || {
+        let (ours, mut theirs) = StdStream::pair().unwrap();
+        let ours = AsyncSocket::new(ours).unwrap();
+        assert!(!is_ready(ours.recv(&mut [0; 8])).await);
+        let mut sent = 0;
+        while let Ok(count) = ours.try_send(&[0; 4096]) {
+            sent += count;
+        }
+        turns().await; // after so many sends this poll has no operations left
+        assert!(!is_ready(ours.send(b"x")).await);
+        // No turn of the loop lies between what happens and the question, so there is no report yet.
+        theirs.write_all(b"x").unwrap();
+        assert!(is_ready(ours.readable()).await && is_ready(ours.recv(&mut [0; 8])).await);
+        theirs.read_exact(&mut vec![0; sent]).unwrap();
+        assert!(is_ready(ours.writable()).await && is_ready(ours.send(b"x")).await);
+    });
+}
+
+#[test]
+fn a_fifo_without_a_writer_is_not_readable() {
+    run(async || {
+        let folder = Folder::new();
+        let path = folder.at("fifo");
+        let name = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
+        // SAFETY: a string that ends in a zero and lives through the call.
+        assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+        let fifo = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&path);
+        let fifo = AsyncSocket::new(fifo.unwrap()).unwrap();
+        let mut readable = Box::pin(fifo.readable());
+        assert!(poll_once(&mut readable).await.is_none());
+        turns().await;
+        assert!(poll_once(&mut readable).await.is_none());
+        let mut writer = OpenOptions::new().write(true).open(&path).unwrap();
+        turns().await;
+        assert!(poll_once(&mut readable).await.is_none(), "nothing is written");
+        writer.write_all(b"x").unwrap();
+        timeout(LONG, readable).await.expect("there is a byte").unwrap();
+        assert_eq!(fifo.read_with(|mut io| io.read(&mut [0; 8])).await.unwrap(), 1);
+        assert!(!is_ready(fifo.readable()).await, "the writer is still there");
+        drop(writer);
+        timeout(LONG, fifo.readable()).await.expect("the end").unwrap();
     });
 }
 

@@ -9,6 +9,8 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
+use super::state;
+
 /// Receives into `buffer`. Zero: the end of the stream (or an empty buffer, or an empty datagram).
 #[inline]
 pub(crate) fn recv(fd: RawFd, buffer: &mut [u8]) -> io::Result<usize> {
@@ -71,6 +73,14 @@ pub(crate) fn is_read_shut(fd: RawFd) -> bool {
     polled(fd, RDHUP) & RDHUP != 0
         && (number_option(fd, libc::SO_TYPE) != Some(libc::SOCK_STREAM)
             || number_option(fd, libc::SO_ACCEPTCONN) == Some(1))
+}
+
+/// What the kernel says now of this descriptor's reads, or writes, in the bits of `sys::state`, which are poll's, too. Zero:
+/// they would wait.
+pub(crate) fn readiness(fd: RawFd, to_write: bool) -> u32 {
+    const _: () = assert!(state::IN == libc::POLLIN as u32 && state::OUT == libc::POLLOUT as u32);
+    let reads = libc::POLLIN | libc::POLLPRI | RDHUP;
+    u32::from(polled(fd, if to_write { libc::POLLOUT } else { reads }).cast_unsigned())
 }
 
 /// What the kernel says of `fd` now: the bits of `events` that are so, errors and the end. All, if it cannot be asked.
