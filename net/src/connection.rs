@@ -111,7 +111,7 @@ impl<S: AsFd> Connection<S> {
     /// Not cancel safe: dropped before it is ready, what it has read is in the buffer, but how much is not known.
     pub async fn read_exact(&self, mut buffer: &mut [u8]) -> io::Result<()> {
         while !buffer.is_empty() {
-            let count = self.read(buffer).await?;
+            let count = self.socket.recv(buffer).await?;
             if count == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
@@ -209,7 +209,7 @@ impl<S: AsFd> Connection<S> {
     #[inline]
     pub async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
-            let count = self.write(bytes).await?;
+            let count = self.socket.send(bytes).await?;
             if count == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
