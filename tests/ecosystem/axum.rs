@@ -3,13 +3,22 @@
 //! Comes from: main.rs. Goes to: examples/axum.rs.
 
 use crate::support::within;
-use crate::{Server, client};
+use crate::{Server, client, closes_a_silent_client};
 
 #[allow(dead_code, reason = "its main")]
 #[path = "../examples/axum.rs"]
 mod axum_server;
 
 use axum_server::{application, serve_router};
+
+#[test]
+fn a_client_that_sends_nothing_is_closed_by_axum_s_server() {
+    within(60, || {
+        closes_a_silent_client(axum_server::PATIENCE, async |listener, stop| {
+            serve_router(listener, application(), stop).await
+        });
+    });
+}
 
 #[test]
 fn an_axum_application_keeps_notes() {

@@ -13,7 +13,7 @@ use hyper::{Request, StatusCode};
 use net::HyperExecutor;
 
 use crate::support::{run, within};
-use crate::{Scratch, Server, client, client_output, noise};
+use crate::{Scratch, Server, client, client_output, closes_a_silent_client, noise};
 
 #[path = "../examples/hyper_client.rs"]
 mod hyper_client;
@@ -38,6 +38,11 @@ fn curl_uses_one_connection_for_several_requests() {
         );
         assert_eq!(server.end().accepted, 1);
     });
+}
+
+#[test]
+fn a_client_that_sends_nothing_is_closed_by_hyper_s_server() {
+    within(60, || closes_a_silent_client(hyper_server::PATIENCE, serve_http));
 }
 
 /// One request alone: curl 7.88, which is still about, begins HTTP/2 anew with the second on the same connection. (Under TLS,

@@ -42,9 +42,10 @@ use std::net::SocketAddr;
 use std::process::{Command, Output, Stdio};
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
-use net::{Served, TcpListener};
-use runtime::CancelToken;
+use net::{Served, TcpListener, TcpStream};
+use runtime::{CancelToken, now, testing, timeout};
 
 /// A server on a thread of its own.
 struct Server {
@@ -83,6 +84,25 @@ impl Server {
     }
 }
 
+/// On a test's clock: a client that connects and sends nothing is closed at `limit`, and not before.
+fn closes_a_silent_client<S>(limit: Duration, serve: S)
+where
+    S: AsyncFnOnce(TcpListener, CancelToken) -> io::Result<Served> + 'static,
+{
+    testing::run(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, stop) = (listener.local_addr().unwrap(), CancelToken::new());
+        let token = stop.clone();
+        let server = runtime::spawn(async move { serve(listener, token).await });
+        let (begun, client) = (now(), TcpStream::connect(address).await.unwrap());
+        let end = timeout(100 * limit, client.read(&mut [0; 64])).await;
+        assert_eq!(end.expect("it keeps its place").unwrap(), 0);
+        assert_eq!(now() - begun, limit);
+        stop.cancel();
+        assert_eq!(server.await.unwrap().unwrap().accepted, 1);
+    });
+}
+
 /// Runs a client program to its end and gives what it printed; `None`, and a word about it, if it is not installed.
 ///
 /// # Panics
@@ -114,7 +134,7 @@ fn source(name: &str) -> String {
 
 /// Bytes that no shifted or doubled piece could be mistaken for.
 fn noise(count: usize) -> Vec<u8> {
-    let number = runtime::testing::seeded(count as u64);
+    let number = testing::seeded(count as u64);
     (0..count).map(|_| number(256) as u8).collect()
 }
 

@@ -50,7 +50,7 @@ fn main() -> ExitCode {
     })
 }
 
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What `axum::serve` is elsewhere: serves `router` until `stop` is set, and then what is under way.
 pub(crate) async fn serve_router(

@@ -44,7 +44,7 @@ fn main() -> ExitCode {
     common::run_server("http", "127.0.0.1:8080", serve_http)
 }
 
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Serves until `stop` is set; then each connection ends with the request it is at, and an idle one at once.
 pub(crate) async fn serve_http(listener: TcpListener, stop: CancelToken) -> io::Result<Served> {
