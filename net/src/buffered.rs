@@ -112,7 +112,7 @@ impl<S: fmt::Debug> fmt::Debug for Buffered<S> {
 
 impl<S: AsyncRead + Unpin> AsyncRead for Buffered<S> {
     /// Takes from the buffer; if it is empty and the caller has as much room, reads into that without it. For an empty
-    /// `buffer` it asks nobody.
+    /// `buffer` it does not ask the source.
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -174,7 +174,7 @@ impl<S: Family> DatagramSocket<S> {
     ///
     /// # Errors
     /// The kernel's; on a connected socket also what came of a datagram sent earlier, such as
-    /// [`ConnectionRefused`](io::ErrorKind::ConnectionRefused) if nobody has that port. After it the socket goes on. After a
+    /// [`ConnectionRefused`](io::ErrorKind::ConnectionRefused) if no socket has that port. After it the socket goes on. After a
     /// [`shutdown`](Self::shutdown) of reading, once all that had come is received,
     /// [`InvalidInput`](io::ErrorKind::InvalidInput).
     ///

@@ -267,8 +267,8 @@ impl<T: AsFd> AsyncSocket<T> {
     ///
     /// # Errors
     /// All others that `operation` gives, unchanged; that of [`readable`](Self::readable); and
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if it would block and the reading direction was shut down, so that
-    /// it would for ever (a datagram socket, a Unix listener).
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if it would block and the reading direction was shut down: on a
+    /// datagram socket or a Unix listener that wait would never end.
     ///
     /// # Cancel safety
     /// As good as the operation: it is called whole or not at all.

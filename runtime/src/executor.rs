@@ -14,24 +14,26 @@
 //! Strangers are other threads; their letters are the mail. The root is the future given to `block_on`, which is no task.
 //! (A seventh call, `let_jump`, is for tests: a time of the program's own may jump when nothing else moves.)
 //!
-//! Waking only puts tasks into the run queue; the loop polls them. Each part of a turn is bounded, so that the others come
-//! to their turn whatever the tasks and the other threads do:
+//! Waking only puts tasks into the run queue; the loop polls them. Each part of a turn has a bound, so
+//! no part can starve another:
 //!
-//! | part of a turn | at most                                                                            |
-//! |----------------|------------------------------------------------------------------------------------|
-//! | `run_batch`    | 256 polls (a poll that used up its operations, context.rs, counts as 16)           |
-//! | `wait`         | 256 events, the capacity of the list given to the kernel; each wakes all who wait for that direction |
-//! | `fire`         | 256 timers; and moving entries that come near from a coarse slot of the wheel to finer ones: all of the slot, some 10 ns each |
-//! | `read_mail`    | 64 letters; a call (`Handle::post`) takes as long as its closure                   |
+//! | part        | bound per turn                                                               |
+//! |-------------|------------------------------------------------------------------------------|
+//! | `run_batch` | 256 polls; a poll that used up its operations (context.rs) counts as 16      |
+//! | `wait`      | 256 events, the capacity of the kernel's list; each wakes all its waiters    |
+//! | `fire`      | 256 timers; moving a coarse slot of the wheel is not bounded (10 ns per entry) |
+//! | `read_mail` | 64 messages; a call (`Handle::post`) takes as long as its closure            |
 //!
-//! What is left of any of them makes the next wait not sleep. A batch goes in rounds: a round is what was ready at its
-//! beginning, and no round begins after 64 polls, or after a poll that used up its operations. (Why more than one round? Two
-//! tasks that wake each other would pay one system call a link.) If more than 128 are left at the end of a batch, they become
-//! the backlog, or go behind it. The next batches give the backlog at least half of their polls and keep the other half for
-//! what was woken by events, timers and messages since, and by tasks that were. So a timer's task waits for one batch, not for
-//! a crowd; what the backlog's own tasks wake goes behind the backlog. Tasks that other threads spawn without a pause wait in the inbox:
-//! 64 letters are at most as many new tasks as one batch has room for. A turn never leaves the wait out; with work left it
-//! only does not sleep.
+//! If a part leaves anything over, the next wait does not sleep. Every turn polls the kernel, with a
+//! zero timeout if work is left.
+//!
+//! A batch goes in rounds. A round polls what was ready when it began; no round begins after 64 polls,
+//! or after a poll that used up its operations. One round per batch would cost two tasks that wake each
+//! other a system call per wake. If more than 128 tasks are left at the end of a batch, they become the
+//! backlog, or go behind it. Later batches give the backlog at least half of their polls and keep the
+//! rest for tasks woken since by events, timers and messages. So a timer's task waits for one batch, not
+//! for a crowd. Tasks that the backlog wakes go behind the backlog. Tasks that other threads spawn wait
+//! in the inbox: 64 messages make at most as many tasks as one batch has room for.
 //!
 //! How many threads? One: the caller's. How many loops? One a runtime; a second `block_on` inside is refused, because the
 //! inner loop would stop the outer one.
@@ -77,7 +79,7 @@ const POLLS_OF_AN_EXHAUSTED: usize = 16;
 /// How many may be left ready by a batch before all of them become backlog: as many as the next one surely has room for.
 const READY_KEPT: usize = POLLS_PER_TURN / 2;
 
-/// How many letters a turn reads. Each may spawn two tasks (`Handle::spawn`), which the next batch has room for.
+/// Messages delivered per turn. Each may spawn two tasks (`Handle::spawn`); the next batch has room for them.
 const LETTERS_PER_TURN: usize = 64;
 
 /// Runs `future` to its end on a new runtime, and gives its output. Tasks it has spawned and not awaited are dropped
